@@ -1,0 +1,1 @@
+//! The client side of a session: what to send next.

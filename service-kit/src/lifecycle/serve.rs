@@ -1,0 +1,173 @@
+//! The accept loop: HTTP/1 with upgrades, with a limit on everything, and an orderly end.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tower::ServiceExt;
+
+use super::Shutdown;
+
+/// How long to wait after the system refused a connection for want of memory or files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// What one listener takes at most.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpLimits {
+    /// Connections at a time, upgraded ones included where they keep their [`ConnectionSlot`]. Further ones wait in the
+    /// queue of the operating system.
+    pub max_connections: usize,
+    /// Size of a request's head (request line and headers), in bytes; more is answered with 431.
+    pub max_header_bytes: usize,
+    /// Time for the head of a request to arrive, also counted while a kept-alive connection waits for its next one, in
+    /// milliseconds.
+    pub header_read_timeout: u64,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_header_bytes: 16 << 10,
+            header_read_timeout: 30_000,
+        }
+    }
+}
+
+/// The place of a connection among [`HttpLimits::max_connections`], found in the extensions of each request.
+///
+/// A socket that outlives its HTTP connection keeps it, and so goes on counting.
+#[derive(Debug, Clone)]
+pub struct ConnectionSlot(
+    #[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>,
+);
+
+/// Serves `router` until shutdown begins, then stops accepting and returns; connections end under the tracker.
+///
+/// Each request carries `ConnectInfo<SocketAddr>` and a [`ConnectionSlot`]. While draining, idle connections are closed
+/// and busy ones finish their request; at stage 2 they are cut.
+///
+/// # Errors
+/// None at present: what happens on a connection stays there, and want of resources is waited out.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let http = builder(&limits);
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    loop {
+        let next = accept(&listener, &slots);
+        let Some((stream, peer, slot)) = shutdown.draining().run_until_cancelled(next).await else {
+            return Ok(());
+        };
+        let connection = Connection {
+            peer,
+            slot,
+            router: router.clone(),
+            shutdown: shutdown.clone(),
+        };
+        shutdown.spawn(connection.run(http.clone(), stream));
+    }
+}
+
+fn builder(limits: &HttpLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.header_read_timeout))
+        .max_header_size(limits.max_header_bytes);
+    http
+}
+
+/// The next connection, once there is a slot for it.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, ConnectionSlot) {
+    let permit = match slots.clone().acquire_owned().await {
+        Ok(permit) => permit,
+        // Nobody closes the semaphore.
+        Err(_closed) => return std::future::pending().await,
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, ConnectionSlot(Arc::new(permit))),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections, trying again");
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Whether the client gave up before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+struct Connection {
+    peer: SocketAddr,
+    slot: ConnectionSlot,
+    router: Router,
+    shutdown: Shutdown,
+}
+
+impl Connection {
+    async fn run(self, http: http1::Builder, stream: TcpStream) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the connection is gone already");
+            return;
+        }
+        let Self {
+            peer,
+            slot,
+            router,
+            shutdown,
+        } = self;
+        let service =
+            service_fn(move |request| answer(router.clone(), request, peer, slot.clone()));
+        let mut connection = pin!(
+            http.serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.draining().cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // Clients leave as they like; this is news only to who looks for it.
+            tracing::debug!(%peer, %error, "the connection ended with an error");
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    slot: ConnectionSlot,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request.extensions_mut().insert(slot);
+    router.oneshot(request).await
+}

@@ -1,0 +1,339 @@
+//! Calls from one service to another: in process or over HTTP, by one wire path that the caller cannot tell apart.
+
+mod request;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    middleware::from_fn,
+    response::Response,
+};
+use http::{
+    Method, Request, Uri,
+    uri::{Authority, Scheme},
+};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tower::ServiceExt;
+
+use crate::{
+    problem::{Problem, catch_panics, with_fallbacks},
+    request_id::{self, RequestId},
+};
+
+pub use request::PeerRequest;
+
+/// How long a call waits for the head of the reply, unless it or its peer says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The largest JSON reply that is read into memory, in bytes. Larger content is streamed, never collected.
+pub const MAX_JSON_BYTES: usize = 16 << 20;
+
+/// How long a connection to a peer may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an unused connection is kept: shorter than servers keep theirs (see
+/// [`HttpLimits::header_read_timeout`](crate::lifecycle::HttpLimits)), so that a request rarely meets a closing one.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Another service. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Peer {
+    name: Arc<str>,
+    transport: Transport,
+    deadline: Duration,
+}
+
+#[derive(Clone)]
+enum Transport {
+    Local(Router),
+    Remote(Remote),
+}
+
+#[derive(Clone)]
+struct Remote {
+    authority: Authority,
+    client: Client<HttpConnector, Body>,
+}
+
+/// Why a call did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The peer answered, and the answer is a problem.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// The peer could not be reached, did not answer in time, or broke off. The call may or may not have had effect.
+    #[error("{peer} is unavailable: {reason}")]
+    Unavailable {
+        /// The name of the peer.
+        peer: Arc<str>,
+        /// What happened, for the log.
+        reason: String,
+    },
+    /// The peer answered with success, but not with what was asked for.
+    #[error("the reply of {peer} makes no sense: {reason}")]
+    InvalidReply {
+        /// The name of the peer.
+        peer: Arc<str>,
+        /// What is wrong with it, for the log.
+        reason: String,
+    },
+    /// The call itself could not be built: a path, header or body that cannot be sent.
+    #[error("a call to {peer} cannot be sent: {reason}")]
+    InvalidRequest {
+        /// The name of the peer.
+        peer: Arc<str>,
+        /// What is wrong with it, for the log.
+        reason: String,
+    },
+}
+
+/// The address of a peer is not of the form `http://host:port`.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not the address of a peer, use the form http://host:port")]
+pub struct InvalidPeerAddress(String);
+
+impl Peer {
+    /// A peer in this process. Its requests get an id, problems for unknown routes and a guard against panics, as they
+    /// would behind a listener.
+    pub fn local(name: impl Into<Arc<str>>, router: Router) -> Self {
+        let router = with_fallbacks(router)
+            .layer(from_fn(catch_panics))
+            .layer(from_fn(request_id::identify));
+        Self {
+            name: name.into(),
+            transport: Transport::Local(router),
+            deadline: DEFAULT_DEADLINE,
+        }
+    }
+
+    /// A peer behind HTTP at `base` (`http://host:port`).
+    ///
+    /// # Errors
+    /// If `base` has another form.
+    pub fn remote(name: impl Into<Arc<str>>, base: &str) -> Result<Self, InvalidPeerAddress> {
+        let invalid = || InvalidPeerAddress(base.to_owned());
+        let parts = base.parse::<Uri>().map_err(|_| invalid())?.into_parts();
+        let has_path = parts.path_and_query.is_some_and(|path| path != "/");
+        if parts.scheme != Some(Scheme::HTTP) || has_path {
+            return Err(invalid());
+        }
+        let authority = parts.authority.ok_or_else(invalid)?;
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .build(connector);
+        let transport = Transport::Remote(Remote { authority, client });
+        Ok(Self {
+            name: name.into(),
+            transport,
+            deadline: DEFAULT_DEADLINE,
+        })
+    }
+
+    /// The same peer with another default deadline.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The name of the peer, for logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts a call; `path` begins with `/` and may have a query.
+    pub fn request(&self, method: Method, path: impl AsRef<str>) -> PeerRequest<'_> {
+        PeerRequest::new(self, method, path.as_ref())
+    }
+
+    /// Calls `GET path` and reads the JSON reply.
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn get_json<R: DeserializeOwned>(
+        &self,
+        path: impl AsRef<str>,
+    ) -> Result<R, PeerError> {
+        self.request(Method::GET, path).receive().await
+    }
+
+    /// Calls `POST path` with a JSON body and reads the JSON reply (`()` for an empty one).
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn post_json<B: Serialize, R: DeserializeOwned>(
+        &self,
+        path: impl AsRef<str>,
+        body: &B,
+    ) -> Result<R, PeerError> {
+        self.request(Method::POST, path).json(body).receive().await
+    }
+
+    /// Calls `PUT path` with a JSON body and reads the JSON reply (`()` for an empty one).
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn put_json<B: Serialize, R: DeserializeOwned>(
+        &self,
+        path: impl AsRef<str>,
+        body: &B,
+    ) -> Result<R, PeerError> {
+        self.request(Method::PUT, path).json(body).receive().await
+    }
+
+    /// Sends a request whose URI is a path, and returns the reply whatever its status. The deadline covers the time
+    /// until the head of the reply; its body streams without one.
+    ///
+    /// # Errors
+    /// [`PeerError::Unavailable`] and [`PeerError::InvalidRequest`].
+    pub async fn call(&self, request: Request<Body>) -> Result<Response, PeerError> {
+        self.call_within(request, self.deadline).await
+    }
+
+    /// As [`Peer::call`], with a deadline of its own.
+    ///
+    /// # Errors
+    /// [`PeerError::Unavailable`] and [`PeerError::InvalidRequest`].
+    pub async fn call_within(
+        &self,
+        mut request: Request<Body>,
+        deadline: Duration,
+    ) -> Result<Response, PeerError> {
+        if let Some(id) = RequestId::current() {
+            request
+                .headers_mut()
+                .entry(request_id::HEADER)
+                .or_insert_with(|| id.to_header());
+        }
+        match tokio::time::timeout(deadline, self.send(request)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(self.unavailable(format!("no reply within {} ms", deadline.as_millis()))),
+        }
+    }
+
+    /// The one place where a request leaves this service.
+    async fn send(&self, request: Request<Body>) -> Result<Response, PeerError> {
+        match &self.transport {
+            Transport::Local(router) => match router.clone().oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            Transport::Remote(remote) => {
+                let request = remote
+                    .address(request)
+                    .map_err(|error| self.invalid_request(&error))?;
+                let response = remote
+                    .client
+                    .request(request)
+                    .await
+                    .map_err(|error| self.unavailable(chain(&error)))?;
+                Ok(response.map(Body::new))
+            }
+        }
+    }
+
+    async fn read(&self, body: Body) -> Result<axum::body::Bytes, PeerError> {
+        to_bytes(body, MAX_JSON_BYTES)
+            .await
+            .map_err(|error| self.unavailable(chain(&error)))
+    }
+
+    fn unavailable(&self, reason: String) -> PeerError {
+        PeerError::Unavailable {
+            peer: self.name.clone(),
+            reason,
+        }
+    }
+
+    fn invalid_request(&self, reason: &dyn fmt::Display) -> PeerError {
+        PeerError::InvalidRequest {
+            peer: self.name.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn invalid_reply(&self, reason: &dyn fmt::Display) -> PeerError {
+        PeerError::InvalidReply {
+            peer: self.name.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl Remote {
+    /// Points a request with a bare path at this peer.
+    fn address(&self, mut request: Request<Body>) -> Result<Request<Body>, http::Error> {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.transport {
+            Transport::Local(_) => "in process",
+            Transport::Remote(remote) => remote.authority.as_str(),
+        };
+        write!(f, "Peer({} {place})", self.name)
+    }
+}
+
+impl PeerError {
+    /// The problem that the peer answered with, if it answered with one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Problem(problem) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer answered with this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.problem().is_some_and(|problem| problem.code == code)
+    }
+}
+
+impl From<PeerError> for Problem {
+    /// What the own caller is told: problems pass through, an unavailable peer makes this service unavailable.
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::Problem(problem) => problem,
+            PeerError::Unavailable { .. } => {
+                tracing::warn!(%error, "a call to a peer failed");
+                Self::unavailable(Duration::from_secs(1))
+            }
+            PeerError::InvalidReply { .. } | PeerError::InvalidRequest { .. } => {
+                tracing::error!(%error, "a call to a peer failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// An error with its causes in one line: hyper's own text rarely says what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

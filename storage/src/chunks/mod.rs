@@ -1,0 +1,145 @@
+//! The chunk cache: the bytes of an upload from its first chunk until the file is stored.
+
+use crate::ByteStream;
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::UploadId;
+use std::{ops::Range, path::PathBuf, time::SystemTime};
+
+/// Why the chunk cache refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ChunkError {
+    /// No such upload; also after it was removed.
+    #[error("the chunk cache holds no upload {0}")]
+    NotFound(UploadId),
+    /// A newer generation holds the upload: the caller's stream is over.
+    #[error("upload {upload} is held by a newer generation")]
+    Superseded {
+        /// The upload.
+        upload: UploadId,
+    },
+    /// The upload is sealed: nothing can be written to it any more.
+    #[error("upload {0} is sealed")]
+    Sealed(UploadId),
+    /// The write does not begin where the held bytes end, or goes beyond the announced size.
+    #[error("the write does not continue the upload, which stands at {expected}")]
+    OutOfOrder {
+        /// Bytes held.
+        expected: u64,
+    },
+    /// There is no room for the upload, or no longer. What is held stays.
+    #[error("no room in the chunk cache: {0}")]
+    Full(String),
+    /// The cache can't be reached now; the same call may succeed later.
+    #[error("the chunk cache is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// An upload that a caller holds for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Names this hold; every open and resume raises it, so that a late write of an older holder changes nothing.
+    pub generation: u64,
+    /// Bytes held: writing continues there.
+    pub held: u64,
+}
+
+/// Where the bytes of a sealed upload are, so that a blob store on the same file system need not copy them.
+pub enum SealedContent {
+    /// A file of exactly the upload's bytes, which may be linked and must not be changed.
+    File(PathBuf),
+    /// Elsewhere: read it with [`ChunkCache::read`].
+    Remote,
+}
+
+/// An upload found in the cache, for the sweeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedUpload {
+    /// Which.
+    pub upload: UploadId,
+    /// Bytes held.
+    pub held: u64,
+    /// Whether it is sealed.
+    pub sealed: bool,
+    /// When it was last written to.
+    pub touched: SystemTime,
+}
+
+/// What the cache has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes held by uploads, open and sealed.
+    pub held: u64,
+    /// Bytes promised to open uploads and not yet written.
+    pub reserved: u64,
+    /// Bytes that could still be promised.
+    pub available: u64,
+}
+
+/// The port. All calls are safe to repeat; a call cut off half-way leaves the upload as before or as after it.
+#[async_trait]
+pub trait ChunkCache: Send + Sync + 'static {
+    /// Makes an upload of `size` bytes exist, reserves room for it and holds it (generation 1, nothing held). Opening one that
+    /// exists is a [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// [`ChunkError::Full`] when there is no room for `size` more bytes.
+    async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError>;
+
+    /// Holds an existing upload under a new generation. What is said to be held is really there: after a crash the adapter
+    /// verifies it first.
+    ///
+    /// # Errors
+    /// [`ChunkError::NotFound`], [`ChunkError::Sealed`].
+    async fn resume(&self, upload: UploadId) -> Result<Hold, ChunkError>;
+
+    /// Adds `parts`, one after the other, at `offset`, which must be where the held bytes end; answers the bytes held then.
+    /// When it returns, the bytes survive the death of this process (not a power cut).
+    ///
+    /// # Errors
+    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`], [`ChunkError::Sealed`], [`ChunkError::Full`].
+    async fn append(&self, upload: UploadId, generation: u64, offset: u64, parts: Vec<Bytes>) -> Result<u64, ChunkError>;
+
+    /// Closes the upload for writing. When it returns, the content survives a power cut. Sealing again is no error, whatever
+    /// the generation.
+    ///
+    /// # Errors
+    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`] when not all bytes are held.
+    async fn seal(&self, upload: UploadId, generation: u64) -> Result<(), ChunkError>;
+
+    /// Where a sealed upload's bytes are.
+    ///
+    /// # Errors
+    /// [`ChunkError::NotFound`] also when it is not sealed.
+    async fn sealed(&self, upload: UploadId) -> Result<SealedContent, ChunkError>;
+
+    /// Bytes held and whether the upload is sealed, without holding it.
+    ///
+    /// # Errors
+    /// [`ChunkError::NotFound`].
+    async fn stat(&self, upload: UploadId) -> Result<CachedUpload, ChunkError>;
+
+    /// Reads a range of the held bytes, of an open or a sealed upload.
+    ///
+    /// # Errors
+    /// [`ChunkError::NotFound`]; [`ChunkError::OutOfOrder`] when the range ends beyond what is held.
+    async fn read(&self, upload: UploadId, range: Range<u64>) -> Result<ByteStream, ChunkError>;
+
+    /// Frees everything of an upload. Removing what is not there is no error. Readers under way finish.
+    ///
+    /// # Errors
+    /// [`ChunkError::Unavailable`].
+    async fn remove(&self, upload: UploadId) -> Result<(), ChunkError>;
+
+    /// Every upload in the cache, for the sweeper.
+    ///
+    /// # Errors
+    /// [`ChunkError::Unavailable`].
+    async fn list(&self) -> Result<Vec<CachedUpload>, ChunkError>;
+
+    /// Room taken and left.
+    ///
+    /// # Errors
+    /// [`ChunkError::Unavailable`].
+    async fn usage(&self) -> Result<Usage, ChunkError>;
+}

@@ -1,0 +1,79 @@
+//! Events between services: work that one of many takes, and news that all hear.
+//!
+//! Both are *hints*: what must not be lost is in the sender's outbox, which publishes again what was not resolved.
+
+use async_trait::async_trait;
+use protocol::upload::{PersistFile, Published};
+
+/// Why an event could not be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The engine can't be reached; the outbox tries again.
+    #[error("the event engine is unavailable: {0}")]
+    Unavailable(String),
+    /// The consumer is closed: the process is shutting down.
+    #[error("the event engine is closed")]
+    Closed,
+}
+
+/// Work taken from the queue. Dropping it unanswered puts it back.
+#[async_trait]
+pub trait Delivery: Send {
+    /// What to store.
+    fn event(&self) -> &PersistFile;
+
+    /// The work is done (or found to be already done).
+    async fn ack(self: Box<Self>) -> Result<(), EventError>;
+
+    /// The work could not be done now: put it back.
+    async fn nack(self: Box<Self>) -> Result<(), EventError>;
+}
+
+/// One consumer of work.
+#[async_trait]
+pub trait Work: Send {
+    /// The next piece of work; waits for it. At most the consumer's prefetch are unanswered at once.
+    ///
+    /// # Errors
+    /// [`EventError::Closed`] when there will be no more.
+    async fn next(&mut self) -> Result<Box<dyn Delivery>, EventError>;
+}
+
+/// One listener to news.
+#[async_trait]
+pub trait News: Send {
+    /// The next news; waits for it. News may be missed (a slow listener, a lost link): whoever needs all of them compares
+    /// offsets and asks the log.
+    ///
+    /// # Errors
+    /// [`EventError::Closed`] when there will be no more.
+    async fn next(&mut self) -> Result<Published, EventError>;
+}
+
+/// The port.
+#[async_trait]
+pub trait Events: Send + Sync + 'static {
+    /// Queues work. When it returns, the engine has taken all of it.
+    ///
+    /// # Errors
+    /// [`EventError::Unavailable`].
+    async fn queue(&self, work: Vec<PersistFile>) -> Result<(), EventError>;
+
+    /// A consumer of work that holds at most `prefetch` unanswered pieces.
+    ///
+    /// # Errors
+    /// [`EventError::Unavailable`].
+    async fn consume(&self, prefetch: usize) -> Result<Box<dyn Work>, EventError>;
+
+    /// Tells all listeners.
+    ///
+    /// # Errors
+    /// [`EventError::Unavailable`].
+    async fn tell(&self, news: Vec<Published>) -> Result<(), EventError>;
+
+    /// A listener to news from now on.
+    ///
+    /// # Errors
+    /// [`EventError::Unavailable`].
+    async fn listen(&self) -> Result<Box<dyn News>, EventError>;
+}

@@ -1,0 +1,20 @@
+//! The ports through which services keep bytes and pass events, each with its adapters beside it.
+//!
+//! | port | what it keeps | adapters |
+//! |---|---|---|
+//! | [`chunks::ChunkCache`] | the bytes of uploads until they are stored | disk |
+//! | [`blobs::BlobStore`] | the bytes of files | disk |
+//! | [`events::Events`] | work and news between services | local |
+//!
+//! A port is a small set of use-case transactions; a URL picks its adapter. One conformance suite per port runs over every
+//! adapter. Faults come from decorators that only tests use (feature `testing`).
+
+pub mod blobs;
+pub mod chunks;
+pub mod events;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// Content read from a store, piece by piece.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
