@@ -14,6 +14,7 @@ pub mod ids;
 pub mod message;
 pub mod session;
 pub mod state;
+pub mod token;
 pub mod topic;
 pub mod upload;
 
