@@ -1,11 +1,21 @@
 //! How any service is configured, traced, measured, called, fails and stops. It knows no domain type.
 //!
+//! - [`config`]: defaults, file, environment and flags, in layers; secrets and human units.
+//! - [`telemetry`]: logs, as text for people or as JSON for machines.
+//! - [`metrics`]: the Prometheus page, with facts about process and build.
+//! - [`health`]: is the process alive, and may it be given work.
 //! - [`problem`]: errors as RFC 9457 problem documents, and extractors that fail with them.
+//! - [`request_id`]: one id per request in logs, replies and onward calls.
+//! - [`stack`]: the layers around every router.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
-//! - [`request_id`]: one id per request in logs, replies and onward calls; metrics per request.
 //! - [`lifecycle`]: background tasks, the accept loop and two-stage shutdown.
 
+pub mod config;
+pub mod health;
 pub mod lifecycle;
+pub mod metrics;
 pub mod peer;
 pub mod problem;
 pub mod request_id;
+pub mod stack;
+pub mod telemetry;

@@ -7,7 +7,6 @@ use std::{fmt, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::{Body, to_bytes},
-    middleware::from_fn,
     response::Response,
 };
 use http::{
@@ -22,8 +21,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt;
 
 use crate::{
-    problem::{Problem, catch_panics, with_fallbacks},
+    problem::Problem,
     request_id::{self, RequestId},
+    stack,
 };
 
 pub use request::PeerRequest;
@@ -99,14 +99,12 @@ pub enum PeerError {
 pub struct InvalidPeerAddress(String);
 
 impl Peer {
-    /// A peer in this process. Its requests get an id, problems for unknown routes and a guard against panics, as they
-    /// would behind a listener.
+    /// A peer in this process. Its router gets what [`stack::wrap`] gives the one behind a listener.
     pub fn local(name: impl Into<Arc<str>>, router: Router) -> Self {
-        let router = with_fallbacks(router)
-            .layer(from_fn(catch_panics))
-            .layer(from_fn(request_id::identify));
+        let name = name.into();
+        let router = stack::wrap(name.clone(), router);
         Self {
-            name: name.into(),
+            name,
             transport: Transport::Local(router),
             deadline: DEFAULT_DEADLINE,
         }

@@ -2,9 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderName, HeaderValue};
-use tracing::Instrument;
 use uuid::Uuid;
 
 /// The header that carries the id between client, gateway and services.
@@ -67,15 +65,35 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Middleware that gives the request its id and returns it in the reply.
-pub async fn identify(request: Request, next: Next) -> Response {
-    let id = request
-        .headers()
-        .get(HEADER)
-        .and_then(|value| RequestId::parse(value.to_str().ok()?))
-        .unwrap_or_else(RequestId::random);
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.uri().path());
-    let mut response = id.clone().scope(next.run(request).instrument(span)).await;
-    response.headers_mut().insert(HEADER, id.to_header());
-    response
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_over_what_is_safe_in_a_header_and_in_a_log_line() {
+        for (text, valid) in [
+            ("018f3b1e-7c1f-7000-8000-000000000000", true),
+            ("a", true),
+            ("trace_1.2", true),
+            (&*"x".repeat(64), true),
+            (&*"x".repeat(65), false),
+            ("", false),
+            ("two words", false),
+            ("line\nbreak", false),
+            ("quote\"", false),
+            ("größe", false),
+        ] {
+            assert_eq!(RequestId::parse(text).is_some(), valid, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn is_known_within_its_scope_only() {
+        let id = RequestId::random();
+        assert_eq!(
+            id.clone().scope(async { RequestId::current() }).await,
+            Some(id)
+        );
+        assert_eq!(RequestId::current(), None);
+    }
 }

@@ -15,6 +15,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::Shutdown;
+use crate::config::{ByteSize, Millis};
 
 /// How long to wait after the system refused a connection for want of memory or files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
@@ -27,18 +28,17 @@ pub struct HttpLimits {
     /// queue of the operating system.
     pub max_connections: usize,
     /// Size of a request's head (request line and headers), in bytes; more is answered with 431.
-    pub max_header_bytes: usize,
-    /// Time for the head of a request to arrive, also counted while a kept-alive connection waits for its next one, in
-    /// milliseconds.
-    pub header_read_timeout: u64,
+    pub max_header_bytes: ByteSize,
+    /// Time for the head of a request to arrive, also counted while a kept-alive connection waits for its next one.
+    pub header_read_timeout: Millis,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            max_header_bytes: 16 << 10,
-            header_read_timeout: 30_000,
+            max_header_bytes: ByteSize::kib(16),
+            header_read_timeout: Millis::secs(30),
         }
     }
 }
@@ -84,8 +84,8 @@ pub async fn serve(
 fn builder(limits: &HttpLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.header_read_timeout))
-        .max_header_size(limits.max_header_bytes);
+        .header_read_timeout(limits.header_read_timeout.duration())
+        .max_header_size(limits.max_header_bytes.as_usize());
     http
 }
 
