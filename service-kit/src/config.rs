@@ -237,8 +237,9 @@ impl<T: DeserializeOwned + Serialize + Default> Stack<T> {
     fn add(&mut self, setting: overrides::Setting) -> Result<(), ConfigError> {
         let overrides::Setting { path, text, origin } = setting;
         keys::check(&self.shape, &nest(&path, Value::Null), &origin)?;
+        let default = keys::default_of(&self.shape, &path).unwrap_or(&Value::Null);
         let mut fault = None;
-        for reading in overrides::readings(&text) {
+        for reading in overrides::readings(&text, default) {
             let is_list = reading.is_array();
             let mut merged = self.merged.clone();
             put(&mut merged, &path, reading);

@@ -139,7 +139,7 @@ impl Check {
         self.set(Condition::Ready);
     }
 
-    /// From now on this part is not ready. The reason completes the sentence "<name> …".
+    /// From now on this part is not ready. The reason completes a sentence that begins with the name.
     pub fn set_failed(&self, reason: impl Into<String>) {
         self.set(Condition::Failed(reason.into()));
     }

@@ -2,8 +2,13 @@
 
 mod request;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use ::metrics::histogram;
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -17,6 +22,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt;
 
@@ -52,10 +58,9 @@ pub struct Peer {
 #[derive(Clone)]
 enum Transport {
     Local(Router),
-    Remote(Remote),
+    Remote(Arc<Remote>),
 }
 
-#[derive(Clone)]
 struct Remote {
     authority: Authority,
     client: Client<HttpConnector, Body>,
@@ -129,7 +134,7 @@ impl Peer {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .build(connector);
-        let transport = Transport::Remote(Remote { authority, client });
+        let transport = Transport::Remote(Arc::new(Remote { authority, client }));
         Ok(Self {
             name: name.into(),
             transport,
@@ -213,10 +218,19 @@ impl Peer {
                 .entry(request_id::HEADER)
                 .or_insert_with(|| id.to_header());
         }
-        match tokio::time::timeout(deadline, self.send(request)).await {
-            Ok(reply) => reply,
-            Err(_) => Err(self.unavailable(format!("no reply within {} ms", deadline.as_millis()))),
-        }
+        let begun = Instant::now();
+        let reply = tokio::time::timeout(deadline, self.send(request))
+            .await
+            .unwrap_or_else(|_| {
+                Err(self.unavailable(format!("no reply within {} ms", deadline.as_millis())))
+            });
+        let outcome = match &reply {
+            Ok(response) => response.status().as_u16().to_string(),
+            Err(_) => "unavailable".to_owned(),
+        };
+        let labels = [("peer", self.name.to_string()), ("outcome", outcome)];
+        histogram!("peer_call_duration_seconds", &labels).record(begun.elapsed());
+        reply
     }
 
     /// The one place where a request leaves this service.
@@ -319,6 +333,11 @@ impl From<PeerError> for Problem {
             }
         }
     }
+}
+
+/// A text as one segment of a path: whatever it holds, it stays one.
+pub fn segment(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
 /// An error with its causes in one line: hyper's own text rarely says what happened.

@@ -23,11 +23,9 @@ pub(super) fn check(shape: &Value, layer: &Value, origin: &Origin) -> Result<(),
     })
 }
 
-/// Whether `shape` has this key, as far as it can be judged.
-pub(super) fn knows(shape: &Value, path: &[String]) -> bool {
-    path.iter()
-        .try_fold(shape, |table, key| table.get(key))
-        .is_some()
+/// The default of this key, if `shape` has it.
+pub(super) fn default_of<'a>(shape: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(shape, |table, key| table.get(key))
 }
 
 fn first_unknown(shape: &Value, layer: &Value) -> Option<Vec<String>> {

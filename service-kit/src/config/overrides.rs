@@ -39,7 +39,7 @@ pub(super) fn from_environment(
         // A key that really ends in `_file` is meant as it stands.
         match name
             .strip_suffix(FILE_SUFFIX)
-            .filter(|_| !keys::knows(shape, &path))
+            .filter(|_| keys::default_of(shape, &path).is_none())
         {
             Some(direct) if loader.environment.contains_key(direct) => {
                 return Err(ConfigError::DirectAndFile(direct.to_owned()));
@@ -76,24 +76,28 @@ pub(super) fn from_flags(loader: &Loader) -> impl Iterator<Item = Setting> + use
     })
 }
 
-/// What a text may stand for, the plainest first: itself, a JSON value, a list separated by commas.
-pub(super) fn readings(text: &str) -> impl Iterator<Item = Value> {
-    let scalar = |text: &str| serde_json::from_str(text).ok();
-    let items: Vec<&str> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .collect();
-    let texts: Vec<Value> = items.iter().map(|item| Value::from(*item)).collect();
-    let scalars: Vec<Value> = items.iter().filter_map(|item| scalar(item)).collect();
-    [
-        Some(Value::from(text)),
-        scalar(text),
-        Some(Value::Array(texts)),
-        Some(Value::Array(scalars)),
-    ]
-    .into_iter()
-    .flatten()
+/// What a text may stand for, the plainest first: itself, a JSON value, and where `default` may be a list, a list of
+/// texts or of JSON values.
+///
+/// Elsewhere lists are not tried, because a struct could be read from one.
+pub(super) fn readings(text: &str, default: &Value) -> Vec<Value> {
+    let json = |text: &str| serde_json::from_str(text).ok();
+    let mut readings = vec![text.into()];
+    readings.extend(json(text));
+    if default.is_array() || default.is_null() {
+        let items = || {
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+        };
+        readings.push(items().collect());
+        readings.push(
+            items()
+                .map(|item| json(item).unwrap_or_else(|| item.into()))
+                .collect(),
+        );
+    }
+    readings
 }
 
 fn path_of(key: &str) -> Vec<String> {

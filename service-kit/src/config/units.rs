@@ -137,29 +137,31 @@ impl FromStr for Millis {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (number, unit) = in_largest(self.0, &Self::UNITS, "B");
+        let (number, unit) = in_best(self.0, &Self::UNITS, "B");
         write!(f, "{number} {unit}")
     }
 }
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (number, unit) = in_largest(self.0, &Self::UNITS, "s");
+        let (number, unit) = in_best(self.0, &Self::UNITS, "s");
         write!(f, "{number}{unit}")
     }
 }
 
-/// The amount in the first unit that divides it without rest.
-fn in_largest(
+/// The amount in the unit that makes the smallest whole number of it.
+fn in_best(
     amount: u64,
     units: &[(&'static str, u64)],
     of_zero: &'static str,
 ) -> (u64, &'static str) {
-    let fits = |(_, factor): &&(&str, u64)| amount != 0 && amount % factor == 0;
-    units
+    let whole = units
         .iter()
-        .find(fits)
-        .map_or((amount, of_zero), |(unit, factor)| (amount / factor, unit))
+        .filter(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor));
+    whole
+        .map(|(unit, factor)| (amount / factor, *unit))
+        .min()
+        .unwrap_or((0, of_zero))
 }
 
 /// Reads a number, or a text that `T` understands.
@@ -215,5 +217,50 @@ impl_serde!(Millis);
 impl From<Millis> for Duration {
     fn from(time: Millis) -> Self {
         time.duration()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_read_and_written_as_people_do() {
+        for (text, bytes, shown) in [
+            ("16777216", 16 << 20, "16 MiB"),
+            ("16 MiB", 16 << 20, "16 MiB"),
+            ("16mib", 16 << 20, "16 MiB"),
+            ("2GB", 2_000_000_000, "2 GB"),
+            ("0", 0, "0 B"),
+            ("1023 B", 1023, "1023 B"),
+        ] {
+            let size: ByteSize = text.parse().unwrap();
+            assert_eq!(
+                (size, &*size.to_string()),
+                (ByteSize(bytes), shown),
+                "{text}"
+            );
+        }
+        for text in ["", "MiB", "1.5 MiB", "-1", "1 MiBs", "99999999 TiB"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        for (text, millis, shown) in [
+            ("1500", 1500, "1500ms"),
+            ("10s", 10_000, "10s"),
+            ("1h 30m", 5_400_000, "90m"),
+            ("7d", 604_800_000, "7d"),
+            ("0", 0, "0s"),
+        ] {
+            let time: Millis = text.parse().unwrap();
+            assert_eq!(
+                (time, &*time.to_string()),
+                (Millis(millis), shown),
+                "{text}"
+            );
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+        for text in ["", "s", "ten seconds", "-1s"] {
+            assert!(text.parse::<Millis>().is_err(), "{text}");
+        }
     }
 }

@@ -56,14 +56,13 @@ pub struct ConnectionSlot(
 /// Each request carries `ConnectInfo<SocketAddr>` and a [`ConnectionSlot`]. While draining, idle connections are closed
 /// and busy ones finish their request; at stage 2 they are cut.
 ///
-/// # Errors
-/// None at present: what happens on a connection stays there, and want of resources is waited out.
+/// It never fails: what happens on a connection stays there, and want of memory or files is waited out.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HttpLimits,
     shutdown: Shutdown,
-) -> io::Result<()> {
+) -> Result<(), Infallible> {
     let http = builder(&limits);
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     loop {
@@ -171,3 +170,6 @@ async fn answer(
     request.extensions_mut().insert(slot);
     router.oneshot(request).await
 }
+
+#[cfg(test)]
+mod tests;
