@@ -1,0 +1,113 @@
+//! The index in one SQLite file: a single writer, a pool of readers, every commit synced.
+
+mod migrate;
+mod page;
+mod rows;
+
+use super::{Index, IndexError, IndexedFile, Selection};
+use async_trait::async_trait;
+use protocol::{FileId, file::FileInfo};
+use sqlx::{
+    QueryBuilder, Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration};
+
+/// How long a connection waits for another's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The index in SQLite.
+pub struct SqliteIndex {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteIndex {
+    /// Opens the index at `path`, makes it if it is not there, and brings its schema up to date. At most `readers`
+    /// connections read at once.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`] when the file cannot be opened, is no index, or is of a newer version of the program.
+    pub async fn open(path: &Path, readers: NonZeroU32) -> Result<Self, IndexError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let pool = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
+        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(unavailable)?;
+        migrate::migrate(&writer).await?;
+        let read_only = options.create_if_missing(false).pragma("query_only", "on");
+        let readers = pool().max_connections(readers.get()).connect_with(read_only).await.map_err(unavailable)?;
+        Ok(Self { writer, readers })
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, IndexError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Index for SqliteIndex {
+    async fn insert(&self, file: &IndexedFile) -> Result<IndexedFile, IndexError> {
+        let id = file.info.file_id;
+        let mut transaction = self.write().await?;
+        let is_new = rows::insert(&mut transaction, file).await?;
+        transaction.commit().await.map_err(unavailable)?;
+        if is_new {
+            return Ok(file.clone());
+        }
+        self.get(id).await?.ok_or_else(|| IndexError::Unavailable(format!("the entry of {id} was removed meanwhile")))
+    }
+
+    async fn get(&self, file: FileId) -> Result<Option<IndexedFile>, IndexError> {
+        // Both reads see one state: a removal between them must not show a file without its tags.
+        let mut snapshot = self.readers.begin().await.map_err(unavailable)?;
+        let row = sqlx::query("SELECT f.* FROM files f WHERE f.file_id = ?")
+            .bind(file.to_string())
+            .fetch_optional(&mut *snapshot)
+            .await
+            .map_err(unavailable)?;
+        let Some(row) = row else { return Ok(None) };
+        let tenant = rows::tenant(&row)?;
+        let mut files = [rows::file(&row)?];
+        rows::add_tags(&mut snapshot, &mut files).await?;
+        let [info] = files;
+        Ok(Some(IndexedFile { tenant, info }))
+    }
+
+    async fn page(&self, selection: &Selection) -> Result<Vec<FileInfo>, IndexError> {
+        let mut snapshot = self.readers.begin().await.map_err(unavailable)?;
+        let rows = page::query(selection).build().fetch_all(&mut *snapshot).await.map_err(unavailable)?;
+        let mut files = rows.iter().map(rows::file).collect::<Result<Vec<_>, _>>()?;
+        rows::add_tags(&mut snapshot, &mut files).await?;
+        Ok(files)
+    }
+
+    async fn remove(&self, file: FileId) -> Result<(), IndexError> {
+        let mut transaction = self.write().await?;
+        for statement in ["DELETE FROM file_tags WHERE file_id = ?", "DELETE FROM files WHERE file_id = ?"] {
+            sqlx::query(statement).bind(file.to_string()).execute(&mut *transaction).await.map_err(unavailable)?;
+        }
+        transaction.commit().await.map_err(unavailable)
+    }
+
+    async fn missing(&self, files: &[FileId]) -> Result<Vec<FileId>, IndexError> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT file_id FROM files WHERE file_id IN (");
+        rows::list_ids(&mut query, files.iter().copied());
+        let found: Vec<String> =
+            query.push(")").build_query_scalar().fetch_all(&self.readers).await.map_err(unavailable)?;
+        let found: HashSet<String> = found.into_iter().collect();
+        Ok(files.iter().copied().filter(|file| !found.contains(&file.to_string())).collect())
+    }
+}
+
+/// Whatever the engine says, it has not done it: a full disk, a lock held for too long, a damaged file.
+fn unavailable(error: sqlx::Error) -> IndexError {
+    IndexError::Unavailable(error.to_string())
+}

@@ -1,0 +1,108 @@
+//! The sweeper: removes blobs that belong to no file.
+//!
+//! Such a blob is left behind when its upload ended as failed although it was stored late, or when a process died in
+//! between. A blob goes only on evidence: it is in no index *and* the uploader says that its upload ended without success.
+//! A blob of an upload that nobody knows, or that is said to be stored, stays: rather a few bytes too many than the files
+//! of an index that was lost.
+
+use crate::{FileManager, index::IndexError, metric};
+use futures::{StreamExt, TryStreamExt};
+use protocol::{FileId, TransferStatus};
+use service_kit::peer::PeerError;
+use std::{
+    pin::pin,
+    time::{Duration, SystemTime},
+};
+use storage::blobs::{BlobError, StoredBlob};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How many blobs are looked up in the index at once.
+const BATCH: usize = 500;
+
+/// Why a sweep ended early. What it has removed stays removed; the next one begins anew.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The blob store.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The uploader.
+    #[error(transparent)]
+    Uploader(#[from] PeerError),
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Blobs removed.
+    pub removed: u64,
+    /// Blobs of uploads under way, which wait for their index entry.
+    pub pending: u64,
+    /// Blobs that are in no index although nothing says that they may go.
+    pub stray: u64,
+}
+
+/// Sweeps now and then until shutdown.
+pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
+    let period = manager.config().sweep_interval.duration().max(Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let until_shutdown = async {
+        loop {
+            ticks.tick().await;
+            match manager.sweep().await {
+                Ok(swept) => tracing::debug!(?swept, "looked for blobs that belong to no file"),
+                Err(error) => tracing::warn!(%error, "a sweep of the blob store ended early"),
+            }
+        }
+    };
+    shutdown.run_until_cancelled(until_shutdown).await;
+}
+
+impl FileManager {
+    /// Removes the blobs that belong to no file and are older than the configured grace.
+    ///
+    /// # Errors
+    /// When the blob store, the index or the uploader does not answer.
+    pub async fn sweep(&self) -> Result<Swept, SweepError> {
+        let grace = self.config().sweep_grace.duration();
+        let settled_before = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let is_old = |blob: &StoredBlob| std::future::ready(blob.stored <= settled_before);
+        let mut batches = pin!(self.blobs().list().await?.try_filter(is_old).try_chunks(BATCH));
+        let mut swept = Swept::default();
+        while let Some(batch) = batches.next().await {
+            let files: Vec<FileId> = batch.map_err(|error| error.1)?.iter().map(|blob| blob.file).collect();
+            for file in self.index().missing(&files).await? {
+                self.judge(file, &mut swept).await?;
+            }
+        }
+        metrics::counter!(metric::SWEPT).increment(swept.removed);
+        // Far below 2^53, where a float would begin to round.
+        metrics::gauge!(metric::STRAY).set(swept.stray as f64);
+        Ok(swept)
+    }
+
+    /// Decides on a blob that is in no index, and removes it if it may go.
+    async fn judge(&self, file: FileId, swept: &mut Swept) -> Result<(), SweepError> {
+        let upload = self.uploader().upload_of(file).await?;
+        match upload.map(|upload| upload.status) {
+            Some(status) if status.is_final() && status != TransferStatus::UploadedSuccessfully => {
+                self.blobs().remove(file).await?;
+                swept.removed += 1;
+                tracing::info!(file_id = %file, %status, "removed a blob whose upload ended without success");
+            }
+            Some(status) if !status.is_final() => swept.pending += 1,
+            status => {
+                // It may have been indexed since.
+                if self.index().get(file).await?.is_none() {
+                    swept.stray += 1;
+                    tracing::warn!(file_id = %file, ?status, "a blob is in no index, and nothing says that it may go");
+                }
+            }
+        }
+        Ok(())
+    }
+}
