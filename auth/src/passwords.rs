@@ -1,0 +1,231 @@
+//! Passwords: hashed with Argon2id off the async threads, a bounded number at a time.
+
+mod pool;
+
+use crate::config::PasswordConfig;
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use pool::{HashPool, PoolError};
+use secrecy::{ExposeSecret, SecretString};
+use std::ops::RangeInclusive;
+
+/// The allowed lengths of a password, in bytes.
+const LENGTH: RangeInclusive<usize> = 8..=1024;
+
+/// Hashes and verifies passwords.
+pub(crate) struct Passwords {
+    argon2: Argon2<'static>,
+    pool: HashPool,
+    /// The hash of nobody's password, verified in place of that of an unknown user.
+    decoy: SecretString,
+}
+
+/// Why a password could not be hashed or verified.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// It is too short or too long.
+    #[error("a password has {} to {} bytes", LENGTH.start(), LENGTH.end())]
+    Length,
+    /// Too many passwords wait to be hashed.
+    #[error("too many logins at a time, try again in a moment")]
+    Busy,
+    /// The parameters of the hash are not valid.
+    #[error("the cost of password hashes is not valid: {0}")]
+    Cost(argon2::Error),
+    /// A defect: a stored hash is malformed, or hashing failed.
+    #[error("a password could not be hashed: {0}")]
+    Failed(String),
+}
+
+impl From<PoolError> for PasswordError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Full => Self::Busy,
+            PoolError::Died(reason) => Self::Failed(reason),
+        }
+    }
+}
+
+impl From<password_hash::Error> for PasswordError {
+    fn from(error: password_hash::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Passwords {
+    /// Takes over the cost of a hash and computes the first one.
+    pub(crate) async fn new(config: &PasswordConfig) -> Result<Self, PasswordError> {
+        let kib = u32::try_from(config.memory.0 >> 10).unwrap_or(u32::MAX);
+        let params =
+            Params::new(kib, config.iterations, config.lanes, None).map_err(PasswordError::Cost)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let pool = HashPool::new(config.parallel, config.max_waiting);
+        let hasher = argon2.clone();
+        let decoy = pool
+            .run(move || hash(&hasher, b"nobody's password"))
+            .await??;
+        Ok(Self {
+            argon2,
+            pool,
+            decoy,
+        })
+    }
+
+    /// Whether a password may be chosen.
+    pub(crate) fn check(password: &SecretString) -> Result<(), PasswordError> {
+        if LENGTH.contains(&password.expose_secret().len()) {
+            Ok(())
+        } else {
+            Err(PasswordError::Length)
+        }
+    }
+
+    /// The hash under which a new password is stored (a PHC string).
+    pub(crate) async fn hash(&self, password: SecretString) -> Result<SecretString, PasswordError> {
+        Self::check(&password)?;
+        let argon2 = self.argon2.clone();
+        self.pool
+            .run(move || hash(&argon2, password.expose_secret().as_bytes()))
+            .await?
+    }
+
+    /// Whether the password is the one that `stored` was made of. Without a hash, because there is no such user, it
+    /// takes as long and is not.
+    pub(crate) async fn verify(
+        &self,
+        password: SecretString,
+        stored: Option<SecretString>,
+    ) -> Result<bool, PasswordError> {
+        let argon2 = self.argon2.clone();
+        let is_known = stored.is_some();
+        let stored = stored.unwrap_or_else(|| self.decoy.clone());
+        let matches = self
+            .pool
+            .run(move || verify(&argon2, &password, &stored))
+            .await??;
+        Ok(matches && is_known)
+    }
+}
+
+fn hash(argon2: &Argon2<'_>, password: &[u8]) -> Result<SecretString, PasswordError> {
+    Ok(argon2.hash_password(password)?.to_string().into())
+}
+
+fn verify(
+    argon2: &Argon2<'_>,
+    password: &SecretString,
+    stored: &SecretString,
+) -> Result<bool, PasswordError> {
+    let stored = PasswordHash::new(stored.expose_secret())
+        .map_err(|error| PasswordError::Failed(error.to_string()))?;
+    match argon2.verify_password(password.expose_secret().as_bytes(), &stored) {
+        Ok(()) => Ok(true),
+        Err(password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use service_kit::config::ByteSize;
+
+    async fn cheap() -> Passwords {
+        let config = PasswordConfig {
+            memory: ByteSize::kib(8),
+            iterations: 1,
+            parallel: 1,
+            ..PasswordConfig::default()
+        };
+        Passwords::new(&config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_default_is_what_owasp_recommends() {
+        let passwords = Passwords::new(&PasswordConfig::default()).await.unwrap();
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        let cost = "$argon2id$v=19$m=19456,t=2,p=1$";
+        assert!(
+            hash.expose_secret().starts_with(cost),
+            "{}",
+            hash.expose_secret()
+        );
+        assert!(
+            passwords.decoy.expose_secret().starts_with(cost),
+            "an unknown user must cost the same"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_verifies() {
+        let passwords = cheap().await;
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(
+            passwords
+                .verify("correct horse".into(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .verify("correct horsf".into(), Some(hash))
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_has_no_password() {
+        let passwords = cheap().await;
+        assert!(
+            !passwords
+                .verify("nobody's password".into(), None)
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn one_password_has_many_hashes() {
+        let passwords = cheap().await;
+        let first = passwords.hash("correct horse".into()).await.unwrap();
+        let second = passwords.hash("correct horse".into()).await.unwrap();
+        assert_ne!(first.expose_secret(), second.expose_secret());
+    }
+
+    #[tokio::test]
+    async fn a_malformed_hash_is_a_defect_and_not_a_wrong_password() {
+        let result = cheap()
+            .await
+            .verify("correct horse".into(), Some("plain".into()))
+            .await;
+        assert!(matches!(result, Err(PasswordError::Failed(_))));
+    }
+
+    #[test]
+    fn the_length_is_counted_in_bytes() {
+        for (password, valid) in [("1234567", false), ("12345678", true), ("äöüß", true)] {
+            assert_eq!(
+                Passwords::check(&password.into()).is_ok(),
+                valid,
+                "{password}"
+            );
+        }
+        assert!(Passwords::check(&"x".repeat(1024).into()).is_ok());
+        assert!(Passwords::check(&"x".repeat(1025).into()).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_impossible_cost_is_an_error() {
+        let config = PasswordConfig {
+            memory: ByteSize(1),
+            ..PasswordConfig::default()
+        };
+        assert!(matches!(
+            Passwords::new(&config).await,
+            Err(PasswordError::Cost(_))
+        ));
+    }
+}

@@ -1,0 +1,141 @@
+//! A bound on expensive work: so much at a time, so much waiting, the rest refused.
+
+use std::sync::Arc;
+use tokio::{sync::Semaphore, task};
+
+/// Runs work on blocking threads, a bounded number at a time.
+pub(crate) struct HashPool {
+    /// One permit for each hash that runs.
+    running: Arc<Semaphore>,
+    /// One permit for each hash that runs or waits.
+    admitted: Semaphore,
+}
+
+/// Why work was not done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PoolError {
+    /// As much waits as may.
+    Full,
+    /// It panicked, or the runtime is going away.
+    Died(String),
+}
+
+impl HashPool {
+    pub(crate) fn new(parallel: usize, max_waiting: usize) -> Self {
+        let parallel = parallel.clamp(1, Semaphore::MAX_PERMITS / 2);
+        Self {
+            running: Arc::new(Semaphore::new(parallel)),
+            admitted: Semaphore::new(parallel + max_waiting.min(Semaphore::MAX_PERMITS / 2)),
+        }
+    }
+
+    /// Does the work when its turn comes, in order of asking.
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let _admitted = self.admitted.try_acquire().map_err(|_| PoolError::Full)?;
+        let died = |error: &dyn ToString| PoolError::Died(error.to_string());
+        let permit = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(|error| died(&error))?;
+        // The permit moves along: work goes on when whoever asked for it has left, and its memory still counts.
+        let done = task::spawn_blocking(move || {
+            let _running = permit;
+            work()
+        });
+        done.await.map_err(|error| died(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::join_all;
+    use std::{
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        thread,
+    };
+    use tokio::sync::oneshot;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_than_the_bound_runs_at_once() {
+        const BOUND: usize = 3;
+        let pool = HashPool::new(BOUND, 100);
+        let now = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let work = join_all((0..100).map(|_| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            pool.run(move || {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Gives others every opportunity to break the bound.
+                for _ in 0..100 {
+                    thread::yield_now();
+                }
+                now.fetch_sub(1, Ordering::SeqCst);
+            })
+        }));
+        assert!(work.await.iter().all(Result::is_ok));
+        assert!(
+            (1..=BOUND).contains(&most.load(Ordering::SeqCst)),
+            "{most:?} ran at once"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused_at_once() {
+        let pool = Arc::new(HashPool::new(1, 1));
+        let (release, wait) = mpsc::channel::<()>();
+        let (started, has_started) = oneshot::channel();
+        let running = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move {
+                pool.run(move || {
+                    started.send(()).unwrap();
+                    wait.recv().unwrap();
+                })
+                .await
+            }
+        });
+        has_started.await.unwrap();
+
+        let mut waiting = Box::pin(pool.run(|| ()));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(pool.run(|| ()).await, Err(PoolError::Full));
+
+        release.send(()).unwrap();
+        assert_eq!(running.await.unwrap(), Ok(()));
+        assert_eq!(waiting.await, Ok(()));
+        assert_eq!(pool.run(|| 7).await, Ok(7), "places are given back");
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_still_counts_as_running() {
+        let pool = HashPool::new(1, 1);
+        let (release, wait) = mpsc::channel::<()>();
+        let mut left = Box::pin(pool.run(move || wait.recv().unwrap()));
+        assert!(futures::poll!(&mut left).is_pending());
+        drop(left);
+
+        let mut next = Box::pin(pool.run(|| ()));
+        assert!(futures::poll!(&mut next).is_pending());
+        assert_eq!(pool.running.available_permits(), 0);
+        release.send(()).unwrap();
+        assert_eq!(next.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_gives_its_place_back() {
+        let pool = HashPool::new(1, 0);
+        assert!(matches!(
+            pool.run(|| panic!("on purpose")).await,
+            Err(PoolError::Died(_))
+        ));
+        assert_eq!(pool.run(|| 1).await, Ok(1));
+    }
+}

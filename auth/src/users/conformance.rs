@@ -1,0 +1,2 @@
+//! conformance
+pub(crate) async fn run_all(_users: &dyn super::Users) {}
