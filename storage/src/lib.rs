@@ -12,6 +12,10 @@
 pub mod blobs;
 pub mod chunks;
 pub mod events;
+pub mod fs;
+mod open;
+
+pub use open::{OpenError, open_blobs, open_chunks, open_events};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;

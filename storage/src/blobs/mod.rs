@@ -1,5 +1,9 @@
 //! The blob store: the bytes of stored files.
 
+mod disk;
+
+pub use disk::DiskBlobs;
+
 use crate::{ByteStream, chunks::ChunkCache};
 use async_trait::async_trait;
 use protocol::{Digest, FileId, UploadId};
@@ -81,7 +85,9 @@ pub trait BlobStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BlobError::Unreachable`].
-    async fn list(&self) -> Result<futures::stream::BoxStream<'static, Result<StoredBlob, BlobError>>, BlobError>;
+    async fn list(
+        &self,
+    ) -> Result<futures::stream::BoxStream<'static, Result<StoredBlob, BlobError>>, BlobError>;
 
     /// Whether the store answers at all; asked before work is tried again after [`BlobError::Unreachable`].
     ///

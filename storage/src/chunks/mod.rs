@@ -1,9 +1,14 @@
 //! The chunk cache: the bytes of an upload from its first chunk until the file is stored.
 
+mod disk;
+
+pub use disk::DiskChunks;
+
 use crate::ByteStream;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::UploadId;
+use serde::{Deserialize, Serialize};
 use std::{ops::Range, path::PathBuf, time::SystemTime};
 
 /// Why the chunk cache refused.
@@ -76,6 +81,31 @@ pub struct Usage {
     pub available: u64,
 }
 
+/// Limits of a chunk cache. An adapter heeds those that concern it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChunkOptions {
+    /// Bytes that uploads may hold and reserve in all; unlimited if not given.
+    pub max_bytes: Option<u64>,
+    /// Bytes of the file system that uploads never take.
+    pub min_free_bytes: u64,
+    /// File operations under way at once.
+    pub disk_threads: usize,
+    /// Uploads whose files (two each) stay open between appends; the others' are opened for each append.
+    pub kept_open: usize,
+}
+
+impl Default for ChunkOptions {
+    fn default() -> Self {
+        Self {
+            max_bytes: None,
+            min_free_bytes: 256 << 20,
+            disk_threads: 32,
+            kept_open: 128,
+        }
+    }
+}
+
 /// The port. All calls are safe to repeat; a call cut off half-way leaves the upload as before or as after it.
 #[async_trait]
 pub trait ChunkCache: Send + Sync + 'static {
@@ -98,7 +128,13 @@ pub trait ChunkCache: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`], [`ChunkError::Sealed`], [`ChunkError::Full`].
-    async fn append(&self, upload: UploadId, generation: u64, offset: u64, parts: Vec<Bytes>) -> Result<u64, ChunkError>;
+    async fn append(
+        &self,
+        upload: UploadId,
+        generation: u64,
+        offset: u64,
+        parts: Vec<Bytes>,
+    ) -> Result<u64, ChunkError>;
 
     /// Closes the upload for writing. When it returns, the content survives a power cut. Sealing again is no error, whatever
     /// the generation.

@@ -2,6 +2,10 @@
 //!
 //! Both are *hints*: what must not be lost is in the sender's outbox, which publishes again what was not resolved.
 
+mod local;
+
+pub use local::LocalEvents;
+
 use async_trait::async_trait;
 use protocol::upload::{PersistFile, Published};
 
@@ -56,24 +60,28 @@ pub trait Events: Send + Sync + 'static {
     /// Queues work. When it returns, the engine has taken all of it.
     ///
     /// # Errors
-    /// [`EventError::Unavailable`].
+    /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn queue(&self, work: Vec<PersistFile>) -> Result<(), EventError>;
 
     /// A consumer of work that holds at most `prefetch` unanswered pieces.
     ///
     /// # Errors
-    /// [`EventError::Unavailable`].
+    /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn consume(&self, prefetch: usize) -> Result<Box<dyn Work>, EventError>;
 
     /// Tells all listeners.
     ///
     /// # Errors
-    /// [`EventError::Unavailable`].
+    /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn tell(&self, news: Vec<Published>) -> Result<(), EventError>;
 
     /// A listener to news from now on.
     ///
     /// # Errors
-    /// [`EventError::Unavailable`].
+    /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn listen(&self) -> Result<Box<dyn News>, EventError>;
+
+    /// Ends every consumer and listener of this process, those that wait and those still to come: their `next` is
+    /// [`EventError::Closed`]. Work in hand can still be answered.
+    async fn close(&self);
 }

@@ -1,0 +1,241 @@
+//! Stores a sealed upload as a blob: by a second name for the same bytes where that is possible, else by a copy.
+
+use super::{DiskBlobs, Inner};
+use crate::{
+    blobs::{BlobError, Source},
+    chunks::{ChunkError, SealedContent},
+    fs::{Access, File, Fs, read_full},
+};
+use aws_lc_rs::digest::{Context, SHA256};
+use futures::StreamExt;
+use protocol::{Digest, DigestAlgorithm, FileId};
+use std::{
+    io::{self, IoSlice},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Bytes hashed at once.
+const HASHED: usize = 256 * 1024;
+
+/// How a second name for the source's file turned out.
+enum Linked {
+    Done,
+    /// The file system won't have it: copy.
+    Impossible,
+}
+
+impl DiskBlobs {
+    pub(super) async fn store(&self, file: FileId, source: &Source) -> Result<(), BlobError> {
+        let size = source.size;
+        if self
+            .with(file, move |inner, fs| inner.is_stored(fs, file, size))
+            .await?
+        {
+            return Ok(());
+        }
+        if let SealedContent::File(path) = source
+            .cache
+            .sealed(source.upload)
+            .await
+            .map_err(refused_source)?
+        {
+            let (inner, digest) = (Arc::clone(&self.inner), source.digest);
+            let linked = self.worker.run(move |fs| {
+                verify(fs, &path, size, digest)?;
+                inner
+                    .link(fs, &path, file, size)
+                    .map_err(|error| inner.failure(fs, file, &error))
+            });
+            if let Linked::Done = linked.await? {
+                return Ok(());
+            }
+        }
+        self.copy(file, source).await
+    }
+
+    /// Copies the content to a temporary name, and gives it its own once it is verified and synced.
+    async fn copy(&self, file: FileId, source: &Source) -> Result<(), BlobError> {
+        let temporary = self.inner.temporary(file);
+        let copied = self.copy_to(&temporary, file, source).await;
+        if copied.is_err() {
+            let _ = self.with(file, move |_, fs| fs.remove(&temporary)).await;
+        }
+        copied
+    }
+
+    async fn copy_to(
+        &self,
+        temporary: &Path,
+        file: FileId,
+        source: &Source,
+    ) -> Result<(), BlobError> {
+        let path = temporary.to_owned();
+        let copy: Arc<dyn File> = self
+            .with(file, move |_, fs| fs.open(&path, Access::Create))
+            .await?
+            .into();
+        let mut content = source
+            .cache
+            .read(source.upload, 0..source.size)
+            .await
+            .map_err(refused_source)?;
+        let mut hasher = Hasher::new(source.digest.algorithm);
+        let mut at = 0;
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| {
+                BlobError::Failed(format!("could not read the upload: {error}"))
+            })?;
+            let (copy, offset) = (Arc::clone(&copy), at);
+            at += piece.len() as u64;
+            let written = self.with(file, move |_, _| {
+                hasher.update(&piece);
+                copy.write_at(&mut [IoSlice::new(&piece)], offset)?;
+                Ok(hasher)
+            });
+            hasher = written.await?;
+        }
+        expect(source.size, at, source.digest, hasher)?;
+        let temporary = temporary.to_owned();
+        self.with(file, move |inner, fs| {
+            copy.sync_data()?;
+            let path = inner.path(file);
+            let folder = folder_of(&path);
+            inner.make_folder(fs, folder)?;
+            fs.rename(&temporary, &path)?;
+            fs.sync_folder(folder)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Whether the blob is there; if so, it survives a power cut from here on.
+    fn is_stored(&self, fs: &dyn Fs, file: FileId, size: u64) -> io::Result<bool> {
+        let path = self.path(file);
+        match fs.metadata(&path) {
+            Ok(metadata) if metadata.len == size => {
+                self.make_folder(fs, folder_of(&path))?;
+                fs.sync_folder(folder_of(&path))?;
+                Ok(true)
+            }
+            Ok(metadata) => Err(io::Error::other(format!(
+                "{} has {} bytes instead of {size}: the folder was changed from outside",
+                path.display(),
+                metadata.len
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn link(&self, fs: &dyn Fs, source: &Path, file: FileId, size: u64) -> io::Result<Linked> {
+        let path = self.path(file);
+        self.make_folder(fs, folder_of(&path))?;
+        match fs.hard_link(source, &path) {
+            Ok(()) => fs.sync_folder(folder_of(&path)).map(|()| Linked::Done),
+            // Another attempt was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.is_stored(fs, file, size).map(|_| Linked::Done)
+            }
+            Err(error) if refuses_links(&error) => Ok(Linked::Impossible),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Another file system, one without links, or too many links.
+fn refuses_links(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(
+        error.kind(),
+        CrossesDevices | PermissionDenied | TooManyLinks | Unsupported
+    )
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Reads a file once and compares it with what was announced.
+fn verify(fs: &dyn Fs, path: &PathBuf, size: u64, digest: Digest) -> Result<(), BlobError> {
+    let (read, hasher) = hash(fs, path, digest.algorithm)
+        .map_err(|error| BlobError::Failed(format!("could not read the sealed upload: {error}")))?;
+    expect(size, read, digest, hasher)
+}
+
+fn hash(fs: &dyn Fs, path: &Path, algorithm: DigestAlgorithm) -> io::Result<(u64, Hasher)> {
+    let file = fs.open(path, Access::Read)?;
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; HASHED];
+    let mut at = 0;
+    loop {
+        let read = read_full(&*file, &mut buffer, at)?;
+        if read == 0 {
+            return Ok((at, hasher));
+        }
+        hasher.update(&buffer[..read]);
+        at += read as u64;
+    }
+}
+
+fn expect(size: u64, found: u64, digest: Digest, hasher: Hasher) -> Result<(), BlobError> {
+    if found != size {
+        return Err(BlobError::Damaged(format!(
+            "it has {found} bytes instead of {size}"
+        )));
+    }
+    let found = hasher.finish();
+    if found != digest {
+        return Err(BlobError::Damaged(format!(
+            "its digest is {found} instead of {digest}"
+        )));
+    }
+    Ok(())
+}
+
+fn refused_source(error: ChunkError) -> BlobError {
+    match error {
+        ChunkError::Unavailable(reason) => {
+            BlobError::Unreachable(format!("the chunk cache is unavailable: {reason}"))
+        }
+        lost => BlobError::Damaged(lost.to_string()),
+    }
+}
+
+/// A digest being computed.
+enum Hasher {
+    Sha256(Context),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    fn new(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Sha256 => Self::Sha256(Context::new(&SHA256)),
+            DigestAlgorithm::Blake3 => Self::Blake3(Box::default()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(context) => context.update(bytes),
+            Self::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+        }
+    }
+
+    fn finish(self) -> Digest {
+        match self {
+            Self::Sha256(context) => {
+                let mut bytes = [0; 32];
+                bytes.copy_from_slice(context.finish().as_ref());
+                Digest::new(DigestAlgorithm::Sha256, bytes)
+            }
+            Self::Blake3(hasher) => {
+                Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes())
+            }
+        }
+    }
+}

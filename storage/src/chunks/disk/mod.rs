@@ -1,0 +1,253 @@
+//! A chunk cache on a local disk.
+//!
+//! ```text
+//! <root>/lock                   held while a process uses the folder
+//! <root>/<2 hex>/<upload>.part    bytes of an upload being written
+//! <root>/<2 hex>/<upload>.crc     which of them are held: see `sidecar`
+//! <root>/<2 hex>/<upload>.sealed  bytes of a sealed upload
+//! ```
+//!
+//! What is held is never read off a file's length: after a crash it is the longest prefix whose checksums are right.
+
+mod part;
+mod room;
+mod shards;
+mod sidecar;
+mod state;
+
+use super::{CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, SealedContent, Usage};
+use crate::{
+    ByteStream,
+    fs::{FolderLock, Fs, Stopped, Worker, make_root},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::UploadId;
+use room::Room;
+use shards::{Found, Shards};
+use state::{Locked, State, refusal};
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+use tokio::sync::Semaphore;
+
+/// A chunk cache on a local disk.
+pub struct DiskChunks {
+    inner: Arc<Inner>,
+    worker: Worker,
+}
+
+struct Inner {
+    root: PathBuf,
+    shards: Shards,
+    room: Room,
+    uploads: Mutex<HashMap<UploadId, Slot>>,
+    /// Rights to keep an upload's files open between appends.
+    slots: Arc<Semaphore>,
+    /// Above every generation that an earlier process gave.
+    era: u64,
+    _lock: FolderLock,
+}
+
+type Slot = Arc<tokio::sync::Mutex<State>>;
+
+impl From<Stopped> for ChunkError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Unavailable(stopped.to_string())
+    }
+}
+
+impl DiskChunks {
+    /// Opens the cache in the folder `root`, made if it is not there, and finds what is in it.
+    ///
+    /// # Errors
+    /// Those of the file system; [`io::ErrorKind::ResourceBusy`] when another process or adapter uses the folder.
+    pub async fn open(fs: Arc<dyn Fs>, root: &Path, options: &ChunkOptions) -> io::Result<Self> {
+        let worker = Worker::new(fs, options.disk_threads);
+        let (root, options) = (std::path::absolute(root)?, options.clone());
+        let inner = worker
+            .run(move |fs| Inner::open(fs, root, &options))
+            .await?;
+        Ok(Self {
+            inner: Arc::new(inner),
+            worker,
+        })
+    }
+
+    /// The upload under its lock; [`ChunkError::NotFound`] if there is none.
+    async fn lock(&self, upload: UploadId) -> Result<Locked, ChunkError> {
+        let slot = self
+            .inner
+            .uploads()
+            .get(&upload)
+            .cloned()
+            .ok_or(ChunkError::NotFound(upload))?;
+        Ok(Locked::new(
+            Arc::clone(&self.inner),
+            upload,
+            slot.lock_owned().await,
+        ))
+    }
+
+    /// The upload under its lock, absent if there is none.
+    async fn lock_or_make(&self, upload: UploadId) -> Locked {
+        loop {
+            let slot = {
+                let absent = || Arc::new(tokio::sync::Mutex::new(State::Absent));
+                Arc::clone(self.inner.uploads().entry(upload).or_insert_with(absent))
+            };
+            let locked = Locked::new(Arc::clone(&self.inner), upload, slot.lock_owned().await);
+            // While this waited, the upload may have been removed and its slot with it.
+            let current = self
+                .inner
+                .uploads()
+                .get(&upload)
+                .is_some_and(|slot| Arc::ptr_eq(slot, locked.slot()));
+            if current {
+                return locked;
+            }
+        }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        upload: UploadId,
+        work: impl FnOnce(&mut Locked, &dyn Fs) -> Result<T, ChunkError> + Send + 'static,
+    ) -> Result<T, ChunkError> {
+        let mut locked = self.lock(upload).await?;
+        self.worker.run(move |fs| work(&mut locked, fs)).await
+    }
+}
+
+impl Inner {
+    fn open(fs: &dyn Fs, root: PathBuf, options: &ChunkOptions) -> io::Result<Self> {
+        make_root(fs, &root)?;
+        let lock = FolderLock::take(&root)?;
+        let shards = Shards::new(&root);
+        let room = Room::new(options.max_bytes, options.min_free_bytes);
+        let mut uploads = HashMap::new();
+        for (upload, found) in shards.scan(fs)? {
+            let state = match found {
+                Found::Open { size, claimed } => {
+                    room.found(claimed, size - claimed);
+                    State::Found { size, claimed }
+                }
+                Found::Sealed { size, touched } => {
+                    room.found(size, 0);
+                    State::Sealed {
+                        size,
+                        touched,
+                        durable: true,
+                    }
+                }
+            };
+            uploads.insert(upload, Arc::new(tokio::sync::Mutex::new(state)));
+        }
+        let slots = Arc::new(Semaphore::new(options.kept_open));
+        Ok(Self {
+            root,
+            shards,
+            room,
+            uploads: Mutex::new(uploads),
+            slots,
+            era: era(),
+            _lock: lock,
+        })
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Microseconds since the epoch: more than any process before this one can have counted to.
+fn era() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
+#[async_trait]
+impl ChunkCache for DiskChunks {
+    async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError> {
+        let mut locked = self.lock_or_make(upload).await;
+        self.worker.run(move |fs| locked.open(fs, size)).await
+    }
+
+    async fn resume(&self, upload: UploadId) -> Result<Hold, ChunkError> {
+        self.with(upload, Locked::resume).await
+    }
+
+    async fn append(
+        &self,
+        upload: UploadId,
+        generation: u64,
+        offset: u64,
+        parts: Vec<Bytes>,
+    ) -> Result<u64, ChunkError> {
+        self.with(upload, move |locked, fs| {
+            locked.append(fs, generation, offset, &parts)
+        })
+        .await
+    }
+
+    async fn seal(&self, upload: UploadId, generation: u64) -> Result<(), ChunkError> {
+        self.with(upload, move |locked, fs| locked.seal(fs, generation))
+            .await
+    }
+
+    async fn sealed(&self, upload: UploadId) -> Result<SealedContent, ChunkError> {
+        self.with(upload, Locked::sealed)
+            .await
+            .map(SealedContent::File)
+    }
+
+    async fn stat(&self, upload: UploadId) -> Result<CachedUpload, ChunkError> {
+        self.with(upload, Locked::stat).await
+    }
+
+    async fn read(&self, upload: UploadId, range: Range<u64>) -> Result<ByteStream, ChunkError> {
+        let wanted = range.clone();
+        let file = self
+            .with(upload, move |locked, fs| locked.read(fs, &wanted))
+            .await?;
+        Ok(self.worker.stream(file, range))
+    }
+
+    async fn remove(&self, upload: UploadId) -> Result<(), ChunkError> {
+        match self.with(upload, Locked::remove).await {
+            Err(ChunkError::NotFound(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<CachedUpload>, ChunkError> {
+        let uploads: Vec<_> = self.inner.uploads().keys().copied().collect();
+        let mut found = Vec::with_capacity(uploads.len());
+        for upload in uploads {
+            match self.stat(upload).await {
+                Ok(stat) => found.push(stat),
+                Err(ChunkError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn usage(&self) -> Result<Usage, ChunkError> {
+        let inner = Arc::clone(&self.inner);
+        self.worker
+            .run(move |fs| {
+                Ok(inner
+                    .room
+                    .usage(fs.free_bytes(&inner.root).map_err(refusal)?))
+            })
+            .await
+    }
+}

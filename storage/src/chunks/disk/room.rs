@@ -1,0 +1,90 @@
+//! Who was promised how much room.
+
+use crate::chunks::{ChunkError, Usage};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The room of a cache: what is held, what is promised, and what more can be promised.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Bytes that may be held and promised in all.
+    max: u64,
+    /// Bytes of the file system that stay free.
+    min_free: u64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    held: u64,
+    reserved: u64,
+}
+
+impl Room {
+    pub(super) fn new(max: Option<u64>, min_free: u64) -> Self {
+        Self {
+            max: max.unwrap_or(u64::MAX),
+            min_free,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Promises `size` bytes, of which none is written yet. `free` is what the file system has left.
+    pub(super) fn reserve(&self, size: u64, free: u64) -> Result<(), ChunkError> {
+        let mut taken = self.taken();
+        let available = self.available(*taken, free);
+        if size > available {
+            return Err(ChunkError::Full(format!(
+                "the upload needs {size} bytes and {available} are left: wait until files are stored, free disk space or \
+                 raise the cache's max_bytes"
+            )));
+        }
+        taken.reserved += size;
+        Ok(())
+    }
+
+    /// Counts an upload found at start.
+    pub(super) fn found(&self, held: u64, reserved: u64) {
+        let mut taken = self.taken();
+        taken.held += held;
+        taken.reserved += reserved;
+    }
+
+    /// Of an open upload, `before` bytes were held and now `after` are.
+    pub(super) fn moved(&self, before: u64, after: u64) {
+        let mut taken = self.taken();
+        taken.held = taken.held + after - before;
+        taken.reserved = taken.reserved + before - after;
+    }
+
+    /// An upload is gone that had `held` bytes and was promised `reserved` more.
+    pub(super) fn release(&self, held: u64, reserved: u64) {
+        let mut taken = self.taken();
+        taken.held -= held;
+        taken.reserved -= reserved;
+    }
+
+    pub(super) fn usage(&self, free: u64) -> Usage {
+        let taken = *self.taken();
+        Usage {
+            held: taken.held,
+            reserved: taken.reserved,
+            available: self.available(taken, free),
+        }
+    }
+
+    /// Bytes held are no longer free on the disk; bytes promised still are, and belong to others.
+    fn available(&self, taken: Taken, free: u64) -> u64 {
+        let by_limit = self
+            .max
+            .saturating_sub(taken.held)
+            .saturating_sub(taken.reserved);
+        let by_disk = free
+            .saturating_sub(self.min_free)
+            .saturating_sub(taken.reserved);
+        by_limit.min(by_disk)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

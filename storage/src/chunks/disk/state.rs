@@ -1,0 +1,282 @@
+//! What is known of one upload, and the steps of its life. Everything here blocks and runs under the upload's lock.
+
+use super::{
+    Inner, Slot,
+    part::{Part, Paths},
+};
+use crate::{
+    chunks::{CachedUpload, ChunkError, Hold},
+    fs::{Access, File, Fs, remove_if_there},
+};
+use bytes::Bytes;
+use protocol::UploadId;
+use std::{
+    io,
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::SystemTime,
+};
+use tokio::sync::OwnedMutexGuard;
+
+/// How an upload stands.
+pub(super) enum State {
+    /// Not there: being made, or removed.
+    Absent,
+    /// Found at start; of `size` bytes, `claimed` are said to be held, which nobody verified yet.
+    Found { size: u64, claimed: u64 },
+    /// Being written.
+    Open(Open),
+    /// Closed for writing. Durable once its new name is synced.
+    Sealed {
+        size: u64,
+        touched: SystemTime,
+        durable: bool,
+    },
+}
+
+pub(super) struct Open {
+    part: Part,
+    generation: u64,
+    touched: SystemTime,
+}
+
+/// An upload under its lock.
+pub(super) struct Locked {
+    inner: Arc<Inner>,
+    upload: UploadId,
+    state: OwnedMutexGuard<State>,
+    paths: Paths,
+}
+
+impl Locked {
+    pub(super) fn new(inner: Arc<Inner>, upload: UploadId, state: OwnedMutexGuard<State>) -> Self {
+        let paths = inner.shards.paths(upload);
+        Self {
+            inner,
+            upload,
+            state,
+            paths,
+        }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        OwnedMutexGuard::mutex(&self.state)
+    }
+
+    pub(super) fn open(&mut self, fs: &dyn Fs, size: u64) -> Result<Hold, ChunkError> {
+        if !matches!(*self.state, State::Absent) {
+            return self.resume(fs);
+        }
+        let free = fs.free_bytes(&self.inner.root).map_err(refusal)?;
+        self.inner.room.reserve(size, free)?;
+        let made = self
+            .inner
+            .shards
+            .make(fs, self.upload)
+            .and_then(|()| Part::create(fs, &self.paths, size));
+        let part = made.map_err(|error| {
+            self.inner.room.release(0, size);
+            refusal(error)
+        })?;
+        *self.state = State::Open(Open {
+            part,
+            generation: 1,
+            touched: SystemTime::now(),
+        });
+        Ok(Hold {
+            generation: 1,
+            held: 0,
+        })
+    }
+
+    pub(super) fn resume(&mut self, fs: &dyn Fs) -> Result<Hold, ChunkError> {
+        self.settle(fs)?;
+        match &mut *self.state {
+            State::Open(open) => {
+                open.generation += 1;
+                Ok(Hold {
+                    generation: open.generation,
+                    held: open.part.held(),
+                })
+            }
+            State::Sealed { .. } => Err(ChunkError::Sealed(self.upload)),
+            State::Absent | State::Found { .. } => Err(ChunkError::NotFound(self.upload)),
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        fs: &dyn Fs,
+        generation: u64,
+        offset: u64,
+        parts: &[Bytes],
+    ) -> Result<u64, ChunkError> {
+        let open = held_by(self.upload, &mut self.state, generation)?;
+        let (before, size) = (open.part.held(), open.part.size());
+        let length = parts
+            .iter()
+            .try_fold(0u64, |sum, part| sum.checked_add(part.len() as u64));
+        let fits = length.is_some_and(|length| length <= size - before);
+        if offset != before || !fits {
+            return Err(ChunkError::OutOfOrder { expected: before });
+        }
+        open.part
+            .append(fs, &self.paths, parts, &self.inner.slots)
+            .map_err(refusal)?;
+        open.touched = SystemTime::now();
+        self.inner.room.moved(before, open.part.held());
+        Ok(open.part.held())
+    }
+
+    pub(super) fn seal(&mut self, fs: &dyn Fs, generation: u64) -> Result<(), ChunkError> {
+        if !matches!(*self.state, State::Sealed { .. }) {
+            self.close(fs, generation)?;
+        }
+        self.settle(fs)?;
+        // Left behind, it does no harm and goes at the next start.
+        let _ = remove_if_there(fs, &self.paths.sidecar);
+        Ok(())
+    }
+
+    /// Syncs the bytes, then gives them their final name.
+    fn close(&mut self, fs: &dyn Fs, generation: u64) -> Result<(), ChunkError> {
+        let open = held_by(self.upload, &mut self.state, generation)?;
+        let (held, size) = (open.part.held(), open.part.size());
+        if held < size {
+            return Err(ChunkError::OutOfOrder { expected: held });
+        }
+        let synced = open.part.sync(fs, &self.paths);
+        self.inner.room.moved(held, open.part.held());
+        synced
+            .and_then(|()| fs.rename(&self.paths.part, &self.paths.sealed))
+            .map_err(refusal)?;
+        *self.state = State::Sealed {
+            size,
+            touched: open.touched,
+            durable: false,
+        };
+        Ok(())
+    }
+
+    pub(super) fn sealed(&mut self, fs: &dyn Fs) -> Result<PathBuf, ChunkError> {
+        self.settle(fs)?;
+        match *self.state {
+            State::Sealed { .. } => Ok(self.paths.sealed.clone()),
+            _ => Err(ChunkError::NotFound(self.upload)),
+        }
+    }
+
+    pub(super) fn stat(&mut self, fs: &dyn Fs) -> Result<CachedUpload, ChunkError> {
+        self.settle(fs)?;
+        let (held, sealed, touched) = match &*self.state {
+            State::Open(open) => (open.part.held(), false, open.touched),
+            State::Sealed { size, touched, .. } => (*size, true, *touched),
+            State::Absent | State::Found { .. } => return Err(ChunkError::NotFound(self.upload)),
+        };
+        Ok(CachedUpload {
+            upload: self.upload,
+            held,
+            sealed,
+            touched,
+        })
+    }
+
+    /// The open file of the bytes, of which `range` is held.
+    pub(super) fn read(
+        &mut self,
+        fs: &dyn Fs,
+        range: &Range<u64>,
+    ) -> Result<Arc<dyn File>, ChunkError> {
+        let CachedUpload { held, sealed, .. } = self.stat(fs)?;
+        if range.end > held {
+            return Err(ChunkError::OutOfOrder { expected: held });
+        }
+        let path = if sealed {
+            &self.paths.sealed
+        } else {
+            &self.paths.part
+        };
+        fs.open(path, Access::Read).map(Arc::from).map_err(refusal)
+    }
+
+    pub(super) fn remove(&mut self, fs: &dyn Fs) -> Result<(), ChunkError> {
+        let (held, reserved, content) = match &*self.state {
+            State::Absent => return Ok(()),
+            State::Found { size, claimed } => (*claimed, size - claimed, &self.paths.part),
+            State::Open(open) => (
+                open.part.held(),
+                open.part.size() - open.part.held(),
+                &self.paths.part,
+            ),
+            State::Sealed { size, .. } => (*size, 0, &self.paths.sealed),
+        };
+        remove_if_there(fs, content).map_err(refusal)?;
+        *self.state = State::Absent;
+        self.inner.room.release(held, reserved);
+        // Left behind, it is no upload and goes at the next start.
+        let _ = remove_if_there(fs, &self.paths.sidecar);
+        Ok(())
+    }
+
+    /// Verifies what was found at start, and makes a seal survive a power cut that was not known to.
+    fn settle(&mut self, fs: &dyn Fs) -> Result<(), ChunkError> {
+        match &mut *self.state {
+            State::Found { size, claimed } => {
+                let (size, claimed) = (*size, *claimed);
+                let touched = fs.metadata(&self.paths.part).map_err(refusal)?.modified;
+                let part = Part::recover(fs, &self.paths, size).map_err(refusal)?;
+                self.inner.room.moved(claimed, part.held());
+                *self.state = State::Open(Open {
+                    part,
+                    generation: self.inner.era,
+                    touched,
+                });
+            }
+            State::Sealed { durable, .. } if !*durable => {
+                self.inner.shards.sync(fs, self.upload).map_err(refusal)?;
+                *durable = true;
+            }
+            State::Absent | State::Open(_) | State::Sealed { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// What is not there takes no place in the map either, however the work on it ended.
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if matches!(*self.state, State::Absent) {
+            let mut uploads = self
+                .inner
+                .uploads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if uploads
+                .get(&self.upload)
+                .is_some_and(|slot| Arc::ptr_eq(slot, self.slot()))
+            {
+                uploads.remove(&self.upload);
+            }
+        }
+    }
+}
+
+/// The upload, if `generation` is the one that holds it.
+fn held_by(upload: UploadId, state: &mut State, generation: u64) -> Result<&mut Open, ChunkError> {
+    match state {
+        State::Open(open) if open.generation == generation => Ok(open),
+        // Nobody holds yet what was found at start.
+        State::Open(_) | State::Found { .. } => Err(ChunkError::Superseded { upload }),
+        State::Sealed { .. } => Err(ChunkError::Sealed(upload)),
+        State::Absent => Err(ChunkError::NotFound(upload)),
+    }
+}
+
+pub(super) fn refusal(error: io::Error) -> ChunkError {
+    if crate::fs::is_full(&error) {
+        ChunkError::Full(error.to_string())
+    } else {
+        ChunkError::Unavailable(error.to_string())
+    }
+}
