@@ -14,6 +14,8 @@ mod listing;
 mod lookup;
 mod manager;
 mod metric;
+#[cfg(test)]
+mod sample;
 mod sweeper;
 mod uploader;
 

@@ -3,6 +3,8 @@
 mod migrate;
 mod page;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use super::{Index, IndexError, IndexedFile, Selection};
 use async_trait::async_trait;
