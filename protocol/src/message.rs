@@ -355,6 +355,8 @@ pub struct Unreadable {
     pub id: Option<RequestId>,
     /// The stream, if there was one.
     pub stream: Option<StreamId>,
+    /// Whether it is a `start-transfer`.
+    pub is_start: bool,
     /// What is wrong with it: `invalid-message` or `unknown-type`.
     pub refusal: Refusal,
 }
@@ -389,16 +391,17 @@ impl Unreadable {
             Ok(value @ serde_json::Value::Object(_)) => value,
             _ => {
                 let refusal = Refusal::new(ErrorCode::InvalidMessage, "a text frame is one JSON object with a `type`");
-                return Self { id: None, stream: None, refusal };
+                return Self { id: None, stream: None, is_start: false, refusal };
             }
         };
-        let refusal = match value.get("type").and_then(serde_json::Value::as_str) {
+        let kind = value.get("type").and_then(serde_json::Value::as_str);
+        let refusal = match kind {
             Some(kind) if CLIENT_TYPES.contains(&kind) => Refusal::new(ErrorCode::InvalidMessage, error.to_string()),
             Some(_) => Refusal::new(ErrorCode::UnknownType, format!("the types are {}; chunks are binary frames", CLIENT_TYPES.join(", "))),
             None => Refusal::new(ErrorCode::InvalidMessage, "missing field `type`"),
         };
         let stream = value.get("stream").and_then(serde_json::Value::as_u64).and_then(|stream| stream.try_into().ok());
-        Self { id: value.get("id").and_then(serde_json::Value::as_i64), stream, refusal }
+        Self { id: value.get("id").and_then(serde_json::Value::as_i64), stream, is_start: kind == Some("start-transfer"), refusal }
     }
 }
 

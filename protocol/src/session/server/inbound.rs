@@ -2,7 +2,7 @@
 
 use super::{
     CompleteRef, Output, Phase, Session, StreamUse,
-    stream::{State, Stream, Then, Verdict},
+    stream::{Open, State, Stream, Then, Verdict},
 };
 use crate::{
     error::{ErrorCode, Refusal},
@@ -26,12 +26,13 @@ impl Session {
         }
         match (ClientMessage::parse(text), &self.phase) {
             (Ok(ClientMessage::Connect(connect)), Phase::Fresh) => self.on_connect(connect),
-            (Ok(_), Phase::Fresh) => self.close(CloseCode::Unauthenticated, "connect first"),
-            (Err(_), Phase::Fresh) => self.close(CloseCode::Malformed, "the first message is connect"),
+            // While the token is verified the driver does not read; should it all the same, nothing is taken unverified.
+            (Ok(_), Phase::Fresh | Phase::Authenticating(_)) => self.close(CloseCode::Unauthenticated, "connect first"),
+            (Err(_), Phase::Fresh | Phase::Authenticating(_)) => self.close(CloseCode::Malformed, "the first message is connect"),
             (Ok(message), _) => self.on_message(message, now),
             (Err(unreadable), _) => {
                 // A start that can't be read is a refused start: what the client pipelined behind it is dropped.
-                if let Some(stream) = unreadable.stream {
+                if let Some(stream) = unreadable.stream.filter(|_| unreadable.is_start) {
                     self.forget_refused(stream, &unreadable.refusal);
                 }
                 self.refuse(unreadable.id, unreadable.stream, None, unreadable.refusal);
@@ -43,7 +44,7 @@ impl Session {
         if message.len() > self.max_message() {
             return self.close(CloseCode::MessageTooBig, "the message is too big");
         }
-        if self.phase == Phase::Fresh {
+        if !self.is_connected() {
             return self.close(CloseCode::Unauthenticated, "connect first");
         }
         let stream = frame::peek_stream(&message);
@@ -123,7 +124,10 @@ impl Session {
         };
         let number = stream.of.stream;
         match &mut stream.state {
-            State::Starting(waiting) => waiting.then.push(Then::Complete(id, digest)),
+            State::Starting(waiting) => {
+                waiting.then.push(Then::Complete(id, digest));
+                self.pending_requests += 1;
+            }
             State::Open(open) if open.completing.is_some() || open.submitted => {
                 let (upload_id, refusal) = (open.upload_id, Refusal::new(ErrorCode::Conflict, "this upload is being completed"));
                 self.refuse(Some(id), Some(number), Some(upload_id), refusal);
@@ -174,7 +178,15 @@ impl Session {
         };
         let number = stream.of.stream;
         match &mut stream.state {
-            State::Starting(waiting) => waiting.then.push(Then::Abort(id)),
+            State::Starting(waiting) => {
+                waiting.then.push(Then::Abort(id));
+                self.pending_requests += 1;
+            }
+            // It is being made a file: what comes of that ends the stream.
+            State::Open(Open { upload_id, submitted: true, .. }) => {
+                let upload_id = *upload_id;
+                self.ask(Output::Abort(id, upload_id));
+            }
             State::Open(open) => {
                 let upload_id = open.upload_id;
                 self.end_stream(number, Refusal::bare(ErrorCode::Aborted));
@@ -229,10 +241,10 @@ impl Session {
     /// Makes the stream one that is over, for this reason; a request waiting on it is refused with it.
     pub(super) fn end_stream(&mut self, stream: StreamId, refusal: Refusal) {
         let Some(ended) = self.streams.get_mut(&stream) else { return };
-        let of = ended.of;
-        self.in_flight -= ended.in_flight();
+        let (of, in_flight) = (ended.of, ended.in_flight());
         let State::Open(open) = &mut ended.state else { return };
         let (upload_id, waiting) = (open.upload_id, open.completing.take());
+        self.in_flight -= in_flight;
         self.insert(Stream::over(of, Some(upload_id), Err(refusal.clone())));
         self.outputs.push_back(Output::Release(of));
         if let Some((id, _)) = waiting {
@@ -273,7 +285,8 @@ impl Session {
         let found = match upload {
             UploadRef::Stream(stream) => self.streams.get_mut(&stream),
             UploadRef::Upload(upload_id) => {
-                self.streams.values_mut().find(|stream| stream.is_live() && stream.upload_id() == Some(upload_id))
+                let holders = self.streams.values_mut().filter(|stream| stream.is_live() && stream.upload_id() == Some(upload_id));
+                holders.max_by_key(|stream| stream.of.serial)
             }
         };
         found.ok_or(match upload {

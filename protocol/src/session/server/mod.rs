@@ -14,6 +14,7 @@ mod stream;
 mod tests;
 
 use crate::{
+    Digest,
     error::Refusal,
     identity::Caller,
     ids::{FileId, SessionId, UploadId},
@@ -23,7 +24,6 @@ use crate::{
     },
     state::TransferStatus,
     topic::{Since, TopicState},
-    Digest,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -33,6 +33,10 @@ use std::{
     time::Duration,
 };
 use stream::Stream;
+
+/// Chunks of all streams received and not yet stored, at which reading pauses: bytes alone would let tiny chunks, each with
+/// the overhead of a message, fill the memory.
+const MAX_CHUNKS_IN_FLIGHT: usize = 1024;
 
 /// A moment on both clocks: the driver's monotonic one and the calendar's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,17 +333,20 @@ impl Session {
     /// their bound, while draining, or after the close.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        let room = self.rules.limits.max_chunk_bytes;
         match self.phase {
             Phase::Fresh => true,
             Phase::Authenticating(_) | Phase::Closed => false,
-            Phase::Connected(_) => {
-                !self.draining
-                    && self.pending_requests < self.rules.max_pending_requests
-                    && self.in_flight + room <= self.rules.session_window_bytes
-                    && self.streams.values().all(|stream| stream.in_flight() + room <= self.rules.limits.window_bytes)
-            }
+            Phase::Connected(_) => !self.draining && self.pending_requests < self.rules.max_pending_requests && self.has_room(),
         }
+    }
+
+    /// Whether one more chunk of the largest size, of any stream, stays within all bounds.
+    fn has_room(&self) -> bool {
+        let Limits { max_chunk_bytes: room, window_bytes, .. } = self.rules.limits;
+        let chunks: usize = self.streams.values().map(Stream::chunks_in_flight).sum();
+        chunks < MAX_CHUNKS_IN_FLIGHT
+            && self.in_flight + room <= self.rules.session_window_bytes
+            && self.streams.values().all(|stream| stream.in_flight() + room <= window_bytes)
     }
 
     /// Largest message to accept now, bytes. One that is larger closes the session with 1009.

@@ -1,7 +1,7 @@
 //! What the driver's answers lead to.
 
 use super::{
-    Admission, Completed, CompleteRef, Input, Moment, Opened, Output, Phase, Session, StreamUse,
+    Admission, CompleteRef, Completed, Input, Moment, Opened, Output, Phase, Session, StreamUse,
     stream::{Open, State, Stream, Then, Waiting},
 };
 use crate::{
@@ -28,7 +28,8 @@ impl Session {
             }
             Input::Refreshed(id, answer) => self.on_refreshed(id, answer, now),
             Input::Superseded(of) => {
-                if self.live(of).is_some() {
+                // One that is still being opened is left to the store, which refuses its bytes as superseded.
+                if self.live(of).is_some_and(|stream| stream.upload_id().is_some()) {
                     self.fail_stream(of, Refusal::bare(ErrorCode::Superseded));
                 }
             }
@@ -51,6 +52,7 @@ impl Session {
                     ErrorCode::Unavailable => (CloseCode::Overloaded, "can't verify tokens now"),
                     ErrorCode::RateLimited => (CloseCode::RateLimited, "too many sessions"),
                     ErrorCode::Forbidden => (CloseCode::Forbidden, "not allowed"),
+                    ErrorCode::Internal => (CloseCode::Internal, "the server has failed"),
                     _ => (CloseCode::Unauthenticated, "no valid token"),
                 };
                 self.refuse(Some(id), None, None, refusal);
@@ -106,6 +108,7 @@ impl Session {
             self.carry_out(of, verdict);
         }
         for then in waiting.then {
+            self.answered();
             let upload = UploadRef::Stream(of.stream);
             match then {
                 Then::Complete(id, digest) => self.on_complete(crate::message::CompleteUpload { id, upload, digest }),
@@ -166,6 +169,8 @@ impl Session {
                     open.submitted = false;
                     if !refusal.code.is_retryable() {
                         self.end_stream(of.stream, refusal);
+                    } else if refusal.expected.is_some() {
+                        open.fall_back(refusal.expected);
                     }
                 }
             }

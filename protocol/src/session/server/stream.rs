@@ -2,11 +2,11 @@
 
 use super::{CompleteRef, Opened, StreamUse};
 use crate::{
+    Digest,
     error::{ErrorCode, Refusal},
     frame::Chunk,
     ids::UploadId,
     message::RequestId,
-    Digest,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -49,6 +49,8 @@ pub(super) struct Open {
     pub(super) expected: u64,
     /// Every byte before it is in the cache.
     pub(super) stored: u64,
+    /// Where each chunk in flight ends.
+    ends: VecDeque<u64>,
     /// After an error, chunks beyond `expected` are dropped silently until one at `expected` comes.
     going_back: bool,
     /// The request that waits for the last bytes to be stored.
@@ -107,6 +109,14 @@ impl Stream {
             State::Over(_) => 0,
         }
     }
+
+    pub(super) fn chunks_in_flight(&self) -> usize {
+        match &self.state {
+            State::Starting(waiting) => waiting.chunks.len(),
+            State::Open(open) => open.ends.len(),
+            State::Over(_) => 0,
+        }
+    }
 }
 
 impl Open {
@@ -116,6 +126,7 @@ impl Open {
             size: opened.size,
             expected: opened.offset,
             stored: opened.offset,
+            ends: VecDeque::new(),
             going_back: false,
             completing: None,
             submitted: false,
@@ -139,11 +150,14 @@ impl Open {
         }
         if end > self.size {
             let text = format!("the file was announced with {} bytes; the chunk ends at {end}", self.size);
-            return Verdict::End(self.upload_id, Refusal::new(ErrorCode::SizeExceeded, text));
+            let refusal = Refusal::new(ErrorCode::SizeExceeded, text);
+            // What is being made a file can't be taken back for a byte that is not in it.
+            return if self.submitted { Verdict::Refuse(self.upload_id, refusal) } else { Verdict::End(self.upload_id, refusal) };
         }
         self.going_back = false;
         let offset = self.expected;
         self.expected = end;
+        self.ends.push_back(end);
         Verdict::Store(offset, chunk.payload)
     }
 
@@ -157,6 +171,8 @@ impl Open {
         let offset = offset.clamp(self.stored, self.expected);
         let settled = offset - self.stored;
         self.stored = offset;
+        let done = self.ends.partition_point(|end| *end <= offset);
+        self.ends.drain(..done);
         settled
     }
 
@@ -166,6 +182,7 @@ impl Open {
         let lost = self.expected - self.stored;
         self.stored = held.unwrap_or(self.stored).min(self.stored);
         self.expected = self.stored;
+        self.ends.clear();
         self.going_back = true;
         lost
     }
