@@ -50,7 +50,9 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.algorithm.as_str())?;
-        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.bytes
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -83,7 +85,10 @@ impl FromStr for Digest {
 }
 
 fn hex_digit(digit: u8) -> Result<u8, InvalidDigest> {
-    (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(InvalidDigest)
+    (digit as char)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+        .ok_or(InvalidDigest)
 }
 
 impl Serialize for Digest {
@@ -99,6 +104,54 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// Computes a digest as bytes pass. Cheap to clone, so that a step can be tried and taken back.
+#[derive(Clone)]
+pub struct Hasher(Engine);
+
+#[derive(Clone)]
+enum Engine {
+    Sha256(aws_lc_rs::digest::Context),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    /// A hasher that has seen nothing.
+    #[must_use]
+    pub fn new(algorithm: DigestAlgorithm) -> Self {
+        Self(match algorithm {
+            DigestAlgorithm::Sha256 => {
+                Engine::Sha256(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+            }
+            DigestAlgorithm::Blake3 => Engine::Blake3(Box::default()),
+        })
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Engine::Sha256(context) => context.update(bytes),
+            Engine::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+        }
+    }
+
+    /// The digest of all bytes taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            Engine::Sha256(context) => {
+                let mut bytes = [0; 32];
+                bytes.copy_from_slice(context.finish().as_ref());
+                Digest::new(DigestAlgorithm::Sha256, bytes)
+            }
+            Engine::Blake3(hasher) => {
+                Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes())
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,12 +161,41 @@ mod tests {
         let digest = Digest::new(DigestAlgorithm::Blake3, [0xa5; 32]);
         assert_eq!(digest.to_string().parse(), Ok(digest));
         let upper = format!("sha256:{}", "AB".repeat(32));
-        assert_eq!(upper.parse::<Digest>().unwrap().to_string(), upper.to_lowercase().replace("SHA", "sha"));
+        assert_eq!(
+            upper.parse::<Digest>().unwrap().to_string(),
+            upper.to_lowercase().replace("SHA", "sha")
+        );
+    }
+
+    #[test]
+    fn hashes_as_the_standards_say() {
+        let digest = |algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(b"a");
+            hasher.update(b"bc");
+            hasher.finish().to_string()
+        };
+        assert_eq!(
+            digest(DigestAlgorithm::Sha256),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            digest(DigestAlgorithm::Blake3),
+            "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+        );
     }
 
     #[test]
     fn refuses_anything_else() {
-        for text in ["", "sha256", "sha256:", "md5:00", "sha256:zz", &format!("sha256:{}", "0".repeat(63)), &format!("sha256:{}é", "0".repeat(62))] {
+        for text in [
+            "",
+            "sha256",
+            "sha256:",
+            "md5:00",
+            "sha256:zz",
+            &format!("sha256:{}", "0".repeat(63)),
+            &format!("sha256:{}é", "0".repeat(62)),
+        ] {
             assert_eq!(text.parse::<Digest>(), Err(InvalidDigest), "{text}");
         }
     }

@@ -18,7 +18,7 @@ pub mod token;
 pub mod topic;
 pub mod upload;
 
-pub use digest::{Digest, DigestAlgorithm};
+pub use digest::{Digest, DigestAlgorithm, Hasher};
 pub use error::{ErrorCode, Refusal};
 pub use ids::{BatchId, FileId, PoolId, SessionId, TenantId, UploadId, UploadKey, UserId};
 pub use state::{TransferStatus, UnknownStatus};

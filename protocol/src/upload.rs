@@ -48,7 +48,9 @@ impl FileMeta {
     /// The algorithm of the file's digest: the announced one's, SHA-256 if none was.
     #[must_use]
     pub fn digest_algorithm(&self) -> DigestAlgorithm {
-        self.digest.map(|digest| digest.algorithm).unwrap_or_default()
+        self.digest
+            .map(|digest| digest.algorithm)
+            .unwrap_or_default()
     }
 }
 
@@ -140,7 +142,8 @@ pub struct SubmitFile {
     pub announced: Option<Digest>,
 }
 
-/// Gateway → uploader `POST /uploads/{id}/reject`: the upload is refused for its content, or given up by its owner.
+/// Gateway → uploader `POST /uploads/{id}/end`: the upload is refused for its content, or given up by its owner. Answers
+/// the [`Upload`] as it stands then, which is another if it had ended before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndUpload {
     /// Who sent it.
@@ -196,7 +199,7 @@ pub struct StatusUpdated {
     pub upload: Upload,
 }
 
-/// Uploader `GET /notifications?log=…&after=…&limit=…`: a stretch of one topic's log.
+/// Uploader `GET /notifications?topic=…&tenant=…&after=…&limit=…` (a [`LogQuery`]): a stretch of one topic's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPage {
     /// The topic's epoch.
@@ -220,6 +223,25 @@ pub struct LogQuery {
     pub after: u64,
     /// How many at most; 0 asks for the head alone.
     pub limit: u32,
+}
+
+/// Uploader `GET /notifications/heads?log=…&log=…`: how far logs have come, in the order asked for. Logs go by the name that
+/// [`Topic::log_name`] gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHeads {
+    /// The heads.
+    pub heads: Vec<LogHead>,
+}
+
+/// How far one topic's log has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogHead {
+    /// The log's name.
+    pub log: String,
+    /// The topic's epoch.
+    pub epoch: String,
+    /// Number of the newest notification of the topic, 0 if there is none.
+    pub head: u64,
 }
 
 /// Uploader → gateways, by broadcast: a notification was committed.

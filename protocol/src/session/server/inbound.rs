@@ -9,8 +9,8 @@ use crate::{
     frame::{self, Chunk},
     ids::UploadId,
     message::{
-        AbortUpload, AliveReply, ChunkAcked, ClientMessage, CloseCode, CompleteUpload, Connect, RequestId, ServerMessage, StartTransfer,
-        StreamId, UploadRef,
+        AbortUpload, AliveReply, ChunkAcked, ClientMessage, CloseCode, CompleteUpload, Connect,
+        RequestId, ServerMessage, StartTransfer, StreamId, UploadRef,
     },
     session::server::Moment,
 };
@@ -27,8 +27,12 @@ impl Session {
         match (ClientMessage::parse(text), &self.phase) {
             (Ok(ClientMessage::Connect(connect)), Phase::Fresh) => self.on_connect(connect),
             // While the token is verified the driver does not read; should it all the same, nothing is taken unverified.
-            (Ok(_), Phase::Fresh | Phase::Authenticating(_)) => self.close(CloseCode::Unauthenticated, "connect first"),
-            (Err(_), Phase::Fresh | Phase::Authenticating(_)) => self.close(CloseCode::Malformed, "the first message is connect"),
+            (Ok(_), Phase::Fresh | Phase::Authenticating(_)) => {
+                self.close(CloseCode::Unauthenticated, "connect first")
+            }
+            (Err(_), Phase::Fresh | Phase::Authenticating(_)) => {
+                self.close(CloseCode::Malformed, "the first message is connect")
+            }
             (Ok(message), _) => self.on_message(message, now),
             (Err(unreadable), _) => {
                 // A start that can't be read is a refused start: what the client pipelined behind it is dropped.
@@ -55,7 +59,12 @@ impl Session {
             Ok(chunk) => self.on_chunk(chunk),
             Err(error) => {
                 let upload_id = stream.and_then(|stream| self.streams.get(&stream)?.upload_id());
-                self.refuse(None, stream, upload_id, Refusal::new(ErrorCode::InvalidMessage, error.to_string()));
+                self.refuse(
+                    None,
+                    stream,
+                    upload_id,
+                    Refusal::new(ErrorCode::InvalidMessage, error.to_string()),
+                );
             }
         }
     }
@@ -72,7 +81,15 @@ impl Session {
     fn on_message(&mut self, message: ClientMessage, now: Moment) {
         match message {
             ClientMessage::Connect(connect) => {
-                self.refuse(Some(connect.id), None, None, Refusal::new(ErrorCode::InvalidMessage, "this session is already connected"));
+                self.refuse(
+                    Some(connect.id),
+                    None,
+                    None,
+                    Refusal::new(
+                        ErrorCode::InvalidMessage,
+                        "this session is already connected",
+                    ),
+                );
             }
             ClientMessage::StartTransfer(start) => self.on_start(start),
             ClientMessage::CompleteUpload(complete) => self.on_complete(complete),
@@ -80,12 +97,23 @@ impl Session {
             ClientMessage::GetHistory(request) => self.ask(Output::History(request)),
             ClientMessage::Subscribe(request) => self.ask(Output::Subscribe(request)),
             ClientMessage::Unsubscribe(request) => self.ask(Output::Unsubscribe(request)),
-            ClientMessage::Refresh(request) => self.ask(Output::Refresh { id: request.id, token: request.access_token }),
+            ClientMessage::Refresh(request) => self.ask(Output::Refresh {
+                id: request.id,
+                token: request.access_token,
+            }),
             ClientMessage::Acknowledge(request) => {
                 let detail = format!("there is no round {:?} to acknowledge", request.round_id);
-                self.refuse(Some(request.id), None, None, Refusal::new(ErrorCode::NotFound, detail));
+                self.refuse(
+                    Some(request.id),
+                    None,
+                    None,
+                    Refusal::new(ErrorCode::NotFound, detail),
+                );
             }
-            ClientMessage::Alive(alive) => self.send(ServerMessage::Alive(AliveReply { id: alive.id, time: now.wall })),
+            ClientMessage::Alive(alive) => self.send(ServerMessage::Alive(AliveReply {
+                id: alive.id,
+                time: now.wall,
+            })),
         }
     }
 
@@ -98,12 +126,18 @@ impl Session {
     fn on_start(&mut self, start: StartTransfer) {
         let StartTransfer { id, stream, what } = start;
         if self.streams.get(&stream).is_some_and(Stream::is_live) {
-            let refusal = Refusal::new(ErrorCode::Conflict, "this stream number is in use by an open upload; pick another");
+            let refusal = Refusal::new(
+                ErrorCode::Conflict,
+                "this stream number is in use by an open upload; pick another",
+            );
             return self.refuse(Some(id), Some(stream), None, refusal);
         }
         let limit = self.rules.limits.max_open_uploads;
         if self.open_uploads() >= limit as usize {
-            let refusal = Refusal::new(ErrorCode::TooManyUploads, format!("{limit} uploads are open in this session; complete one first"));
+            let refusal = Refusal::new(
+                ErrorCode::TooManyUploads,
+                format!("{limit} uploads are open in this session; complete one first"),
+            );
             self.forget_refused(stream, &refusal);
             return self.refuse(Some(id), Some(stream), None, refusal);
         }
@@ -118,7 +152,11 @@ impl Session {
             Ok(stream) => stream,
             Err(None) => return self.refuse_unknown(id, upload),
             Err(Some(upload_id)) => {
-                let of = CompleteRef { id, upload_id, stream: None };
+                let of = CompleteRef {
+                    id,
+                    upload_id,
+                    stream: None,
+                };
                 return self.ask(Output::Complete { of, digest });
             }
         };
@@ -129,7 +167,10 @@ impl Session {
                 self.pending_requests += 1;
             }
             State::Open(open) if open.completing.is_some() || open.submitted => {
-                let (upload_id, refusal) = (open.upload_id, Refusal::new(ErrorCode::Conflict, "this upload is being completed"));
+                let (upload_id, refusal) = (
+                    open.upload_id,
+                    Refusal::new(ErrorCode::Conflict, "this upload is being completed"),
+                );
                 self.refuse(Some(id), Some(number), Some(upload_id), refusal);
             }
             State::Open(open) if open.expected < open.size => {
@@ -144,7 +185,11 @@ impl Session {
             }
             State::Over(over) => match (&over.end, over.upload_id) {
                 (Ok(_), Some(upload_id)) => {
-                    let of = CompleteRef { id, upload_id, stream: None };
+                    let of = CompleteRef {
+                        id,
+                        upload_id,
+                        stream: None,
+                    };
                     self.ask(Output::Complete { of, digest });
                 }
                 (Err(refusal), upload_id) => {
@@ -158,7 +203,13 @@ impl Session {
 
     /// Asks the driver to make the upload a file, once all of its bytes are stored and the client has asked for it.
     pub(super) fn submit_if_whole(&mut self, stream: StreamId) {
-        let Some(Stream { of, state: State::Open(open) }) = self.streams.get_mut(&stream) else { return };
+        let Some(Stream {
+            of,
+            state: State::Open(open),
+        }) = self.streams.get_mut(&stream)
+        else {
+            return;
+        };
         if !open.is_whole() {
             return;
         }
@@ -183,7 +234,11 @@ impl Session {
                 self.pending_requests += 1;
             }
             // It is being made a file: what comes of that ends the stream.
-            State::Open(Open { upload_id, submitted: true, .. }) => {
+            State::Open(Open {
+                upload_id,
+                submitted: true,
+                ..
+            }) => {
                 let upload_id = *upload_id;
                 self.ask(Output::Abort(id, upload_id));
             }
@@ -223,12 +278,22 @@ impl Session {
         match verdict {
             Verdict::Store(offset, payload) => {
                 self.in_flight += payload.len() as u64;
-                self.outputs.push_back(Output::Store { of, offset, payload });
+                self.outputs.push_back(Output::Store {
+                    of,
+                    offset,
+                    payload,
+                });
             }
             Verdict::AckAgain(upload_id, offset) => {
-                self.send(ServerMessage::ChunkAcked(ChunkAcked { stream: of.stream, upload_id, offset }));
+                self.send(ServerMessage::ChunkAcked(ChunkAcked {
+                    stream: of.stream,
+                    upload_id,
+                    offset,
+                }));
             }
-            Verdict::Refuse(upload_id, refusal) => self.refuse(None, Some(of.stream), Some(upload_id), refusal),
+            Verdict::Refuse(upload_id, refusal) => {
+                self.refuse(None, Some(of.stream), Some(upload_id), refusal)
+            }
             Verdict::End(upload_id, refusal) => {
                 self.refuse(None, Some(of.stream), Some(upload_id), refusal.clone());
                 self.end_stream(of.stream, refusal.clone());
@@ -240,9 +305,13 @@ impl Session {
 
     /// Makes the stream one that is over, for this reason; a request waiting on it is refused with it.
     pub(super) fn end_stream(&mut self, stream: StreamId, refusal: Refusal) {
-        let Some(ended) = self.streams.get_mut(&stream) else { return };
+        let Some(ended) = self.streams.get_mut(&stream) else {
+            return;
+        };
         let (of, in_flight) = (ended.of, ended.in_flight());
-        let State::Open(open) = &mut ended.state else { return };
+        let State::Open(open) = &mut ended.state else {
+            return;
+        };
         let (upload_id, waiting) = (open.upload_id, open.completing.take());
         self.in_flight -= in_flight;
         self.insert(Stream::over(of, Some(upload_id), Err(refusal.clone())));
@@ -262,7 +331,10 @@ impl Session {
 
     fn new_use(&mut self, stream: StreamId) -> StreamUse {
         self.next_serial += 1;
-        StreamUse { stream, serial: self.next_serial }
+        StreamUse {
+            stream,
+            serial: self.next_serial,
+        }
     }
 
     /// Puts a stream in its place. Of those that are over only the newest are remembered.
@@ -273,8 +345,14 @@ impl Session {
         }
         self.streams.insert(of.stream, stream);
         while self.over.len() > REMEMBERED_STREAMS {
-            let Some(oldest) = self.over.pop_front() else { break };
-            if self.streams.get(&oldest.stream).is_some_and(|stream| stream.of == oldest && !stream.is_live()) {
+            let Some(oldest) = self.over.pop_front() else {
+                break;
+            };
+            if self
+                .streams
+                .get(&oldest.stream)
+                .is_some_and(|stream| stream.of == oldest && !stream.is_live())
+            {
                 self.streams.remove(&oldest.stream);
             }
         }
@@ -285,7 +363,10 @@ impl Session {
         let found = match upload {
             UploadRef::Stream(stream) => self.streams.get_mut(&stream),
             UploadRef::Upload(upload_id) => {
-                let holders = self.streams.values_mut().filter(|stream| stream.is_live() && stream.upload_id() == Some(upload_id));
+                let holders = self
+                    .streams
+                    .values_mut()
+                    .filter(|stream| stream.is_live() && stream.upload_id() == Some(upload_id));
                 holders.max_by_key(|stream| stream.of.serial)
             }
         };
@@ -300,6 +381,11 @@ impl Session {
             UploadRef::Stream(stream) => Some(stream),
             UploadRef::Upload(_) => None,
         };
-        self.refuse(Some(id), stream, None, Refusal::new(ErrorCode::NotFound, "no upload was started on this stream"));
+        self.refuse(
+            Some(id),
+            stream,
+            None,
+            Refusal::new(ErrorCode::NotFound, "no upload was started on this stream"),
+        );
     }
 }

@@ -30,7 +30,10 @@ struct Token {
 
 impl Token {
     fn remaining(&self, now: Moment) -> Duration {
-        self.expires_at.duration_since(now.wall).try_into().unwrap_or(Duration::ZERO)
+        self.expires_at
+            .duration_since(now.wall)
+            .try_into()
+            .unwrap_or(Duration::ZERO)
     }
 }
 
@@ -53,7 +56,11 @@ impl Life {
     /// A token was accepted, at `connect` or by `refresh`. One that lives shorter than the warning time is not warned of
     /// before half of its life is over, so that a client has time to act on each warning.
     pub(super) fn connected(&mut self, expires_at: Timestamp, now: Moment) {
-        let mut token = Token { expires_at, warn_before: self.token_warning, warned: false };
+        let mut token = Token {
+            expires_at,
+            warn_before: self.token_warning,
+            warned: false,
+        };
         token.warn_before = token.warn_before.min(token.remaining(now) / 2);
         self.token = Some(token);
     }
@@ -88,7 +95,12 @@ impl Life {
         }
         let by_token = self.token.as_ref().map(|token| {
             let remaining = token.remaining(now);
-            now.elapsed + if token.warned { remaining } else { remaining.saturating_sub(token.warn_before) }
+            now.elapsed
+                + if token.warned {
+                    remaining
+                } else {
+                    remaining.saturating_sub(token.warn_before)
+                }
         });
         let by_life = self.next_ping.min(self.silent_at());
         by_token.map_or(by_life, |by_token| by_token.min(by_life))

@@ -19,8 +19,8 @@ use crate::{
     identity::Caller,
     ids::{FileId, SessionId, UploadId},
     message::{
-        ClientInfo, CloseCode, Connected, ConnectedUser, ErrorMessage, GetHistory, Limits, RequestId, ServerMessage, Start, StreamId,
-        Subscribe, Unsubscribe,
+        ClientInfo, CloseCode, Connected, ConnectedUser, ErrorMessage, GetHistory, Limits,
+        RequestId, ServerMessage, Start, StreamId, Subscribe, Unsubscribe,
     },
     state::TransferStatus,
     topic::{Since, TopicState},
@@ -309,12 +309,18 @@ impl Session {
         match self.life.tick(now, self.is_connected()) {
             None => {}
             Some(life::Due::Ping) => self.outputs.push_back(Output::Ping),
-            Some(life::Due::NotConnected) => self.close(CloseCode::Unauthenticated, "no connect in time"),
+            Some(life::Due::NotConnected) => {
+                self.close(CloseCode::Unauthenticated, "no connect in time")
+            }
             Some(life::Due::Silent) => self.close(CloseCode::Timeout, "no sign of life"),
             Some(life::Due::TokenExpiring(expires_at)) => {
-                self.send(ServerMessage::TokenExpiring(crate::message::TokenExpiring { expires_at }));
+                self.send(ServerMessage::TokenExpiring(
+                    crate::message::TokenExpiring { expires_at },
+                ));
             }
-            Some(life::Due::TokenExpired) => self.close(CloseCode::Unauthenticated, "the token has expired"),
+            Some(life::Due::TokenExpired) => {
+                self.close(CloseCode::Unauthenticated, "the token has expired")
+            }
         }
     }
 
@@ -336,17 +342,28 @@ impl Session {
         match self.phase {
             Phase::Fresh => true,
             Phase::Authenticating(_) | Phase::Closed => false,
-            Phase::Connected(_) => !self.draining && self.pending_requests < self.rules.max_pending_requests && self.has_room(),
+            Phase::Connected(_) => {
+                !self.draining
+                    && self.pending_requests < self.rules.max_pending_requests
+                    && self.has_room()
+            }
         }
     }
 
     /// Whether one more chunk of the largest size, of any stream, stays within all bounds.
     fn has_room(&self) -> bool {
-        let Limits { max_chunk_bytes: room, window_bytes, .. } = self.rules.limits;
+        let Limits {
+            max_chunk_bytes: room,
+            window_bytes,
+            ..
+        } = self.rules.limits;
         let chunks: usize = self.streams.values().map(Stream::chunks_in_flight).sum();
         chunks < MAX_CHUNKS_IN_FLIGHT
             && self.in_flight + room <= self.rules.session_window_bytes
-            && self.streams.values().all(|stream| stream.in_flight() + room <= window_bytes)
+            && self
+                .streams
+                .values()
+                .all(|stream| stream.in_flight() + room <= window_bytes)
     }
 
     /// Largest message to accept now, bytes. One that is larger closes the session with 1009.
@@ -382,7 +399,10 @@ impl Session {
     /// Uploads that are open or being opened.
     #[must_use]
     pub fn open_uploads(&self) -> usize {
-        self.streams.values().filter(|stream| stream.is_live()).count()
+        self.streams
+            .values()
+            .filter(|stream| stream.is_live())
+            .count()
     }
 
     /// Whether the socket is to be closed (or is).
@@ -399,8 +419,19 @@ impl Session {
         self.outputs.push_back(Output::Send(Box::new(message)));
     }
 
-    fn refuse(&mut self, id: Option<RequestId>, stream: Option<StreamId>, upload_id: Option<UploadId>, refusal: Refusal) {
-        self.send(ServerMessage::Error(ErrorMessage { id, stream, upload_id, ..ErrorMessage::new(refusal) }));
+    fn refuse(
+        &mut self,
+        id: Option<RequestId>,
+        stream: Option<StreamId>,
+        upload_id: Option<UploadId>,
+        refusal: Refusal,
+    ) {
+        self.send(ServerMessage::Error(ErrorMessage {
+            id,
+            stream,
+            upload_id,
+            ..ErrorMessage::new(refusal)
+        }));
     }
 
     /// Closes the socket: for the driver, when the wire itself is at fault (a message too big, a slow reader).
@@ -412,9 +443,18 @@ impl Session {
     }
 
     fn admit(&mut self, id: RequestId, admission: Admission, now: Moment) {
-        let Admission { session_id, caller, expires_at, topics } = admission;
+        let Admission {
+            session_id,
+            caller,
+            expires_at,
+            topics,
+        } = admission;
         self.life.connected(expires_at, now);
-        let user = ConnectedUser { id: caller.user_id, name: caller.name.clone(), role: caller.role };
+        let user = ConnectedUser {
+            id: caller.user_id,
+            name: caller.name.clone(),
+            role: caller.role,
+        };
         self.phase = Phase::Connected(Box::new(caller));
         self.send(ServerMessage::Connected(Connected {
             id,

@@ -8,7 +8,8 @@ use crate::{
     error::{ErrorCode, Refusal},
     ids::UploadId,
     message::{
-        ChunkAcked, CloseCode, Draining, Refreshed, RequestId, ServerMessage, TransferStarted, UploadAborted, UploadCompleted, UploadRef,
+        ChunkAcked, CloseCode, Draining, Refreshed, RequestId, ServerMessage, TransferStarted,
+        UploadAborted, UploadCompleted, UploadRef,
     },
     state::TransferStatus,
 };
@@ -17,10 +18,14 @@ use std::time::Duration;
 impl Session {
     pub(super) fn on_answer(&mut self, input: Input, now: Moment) {
         match input {
-            Input::Authenticated(answer) => self.on_authenticated(answer.map(|admission| *admission), now),
+            Input::Authenticated(answer) => {
+                self.on_authenticated(answer.map(|admission| *admission), now)
+            }
             Input::Started(of, answer) => self.on_started(of, answer.map(|opened| *opened)),
             Input::Stored(of, answer) => self.on_stored(of, answer),
-            Input::Completed(of, answer) => self.on_completed(of, answer.map(|completed| *completed)),
+            Input::Completed(of, answer) => {
+                self.on_completed(of, answer.map(|completed| *completed))
+            }
             Input::Aborted(id, upload_id, answer) => self.on_aborted(id, upload_id, answer),
             Input::Replied(message) => {
                 self.answered();
@@ -29,7 +34,10 @@ impl Session {
             Input::Refreshed(id, answer) => self.on_refreshed(id, answer, now),
             Input::Superseded(of) => {
                 // One that is still being opened is left to the store, which refuses its bytes as superseded.
-                if self.live(of).is_some_and(|stream| stream.upload_id().is_some()) {
+                if self
+                    .live(of)
+                    .is_some_and(|stream| stream.upload_id().is_some())
+                {
                     self.fail_stream(of, Refusal::bare(ErrorCode::Superseded));
                 }
             }
@@ -44,7 +52,9 @@ impl Session {
     }
 
     fn on_authenticated(&mut self, answer: Result<Admission, Refusal>, now: Moment) {
-        let Phase::Authenticating(id) = self.phase else { return };
+        let Phase::Authenticating(id) = self.phase else {
+            return;
+        };
         match answer {
             Ok(admission) => self.admit(id, admission, now),
             Err(refusal) => {
@@ -63,13 +73,24 @@ impl Session {
 
     fn on_started(&mut self, of: StreamUse, answer: Result<Opened, Refusal>) {
         self.answered();
-        let Some(Stream { state: State::Starting(waiting), .. }) = self.live(of) else { return };
+        let Some(Stream {
+            state: State::Starting(waiting),
+            ..
+        }) = self.live(of)
+        else {
+            return;
+        };
         let waiting = std::mem::take(waiting);
         self.in_flight -= waiting.bytes;
         match answer {
             Ok(opened) => self.start(of, &opened, waiting),
             Err(refusal) => {
-                self.refuse(Some(waiting.request), Some(of.stream), None, refusal.clone());
+                self.refuse(
+                    Some(waiting.request),
+                    Some(of.stream),
+                    None,
+                    refusal.clone(),
+                );
                 self.insert(Stream::over(of, None, Err(refusal)));
                 self.go_on(of, waiting);
             }
@@ -78,7 +99,10 @@ impl Session {
 
     fn start(&mut self, of: StreamUse, opened: &Opened, waiting: Waiting) {
         let stream = match (opened.status, &opened.ended) {
-            (TransferStatus::Open, _) => Stream { of, state: State::Open(Open::new(opened)) },
+            (TransferStatus::Open, _) => Stream {
+                of,
+                state: State::Open(Open::new(opened)),
+            },
             (_, Some(refusal)) => Stream::over(of, Some(opened.upload_id), Err(refusal.clone())),
             (_, None) => Stream::over(of, Some(opened.upload_id), Ok(opened.size)),
         };
@@ -99,7 +123,9 @@ impl Session {
     /// Takes up what the client pipelined behind its start.
     fn go_on(&mut self, of: StreamUse, waiting: Waiting) {
         for chunk in waiting.chunks {
-            let Some(stream) = self.streams.get_mut(&of.stream) else { return };
+            let Some(stream) = self.streams.get_mut(&of.stream) else {
+                return;
+            };
             let verdict = match &mut stream.state {
                 State::Open(open) => open.judge(chunk),
                 State::Over(over) => over.judge(&chunk),
@@ -111,27 +137,48 @@ impl Session {
             self.answered();
             let upload = UploadRef::Stream(of.stream);
             match then {
-                Then::Complete(id, digest) => self.on_complete(crate::message::CompleteUpload { id, upload, digest }),
+                Then::Complete(id, digest) => {
+                    self.on_complete(crate::message::CompleteUpload { id, upload, digest })
+                }
                 Then::Abort(id) => self.on_abort(crate::message::AbortUpload { id, upload }),
             }
         }
     }
 
     fn on_stored(&mut self, of: StreamUse, answer: Result<u64, Refusal>) {
-        let Some(Stream { state: State::Open(open), .. }) = self.live(of) else { return };
+        let Some(Stream {
+            state: State::Open(open),
+            ..
+        }) = self.live(of)
+        else {
+            return;
+        };
         match answer {
             Ok(offset) => {
                 let (settled, upload_id) = (open.stored(offset), open.upload_id);
                 let offset = open.stored;
                 self.in_flight -= settled;
-                self.send(ServerMessage::ChunkAcked(ChunkAcked { stream: of.stream, upload_id, offset }));
+                self.send(ServerMessage::ChunkAcked(ChunkAcked {
+                    stream: of.stream,
+                    upload_id,
+                    offset,
+                }));
                 self.submit_if_whole(of.stream);
             }
             Err(refusal) if refusal.code.is_retryable() => {
-                let (lost, upload_id, waiting) = (open.fall_back(refusal.expected), open.upload_id, open.completing.take());
+                let (lost, upload_id, waiting) = (
+                    open.fall_back(refusal.expected),
+                    open.upload_id,
+                    open.completing.take(),
+                );
                 let refusal = refusal.expecting(open.stored);
                 self.in_flight -= lost;
-                self.refuse(waiting.map(|(id, _)| id), Some(of.stream), Some(upload_id), refusal);
+                self.refuse(
+                    waiting.map(|(id, _)| id),
+                    Some(of.stream),
+                    Some(upload_id),
+                    refusal,
+                );
             }
             Err(refusal) => self.fail_stream(of, refusal),
         }
@@ -150,7 +197,11 @@ impl Session {
         match answer {
             Ok(completed) => {
                 if let Some(of) = of.stream.filter(|of| self.live(*of).is_some()) {
-                    self.insert(Stream::over(of, Some(completed.upload_id), Ok(completed.size)));
+                    self.insert(Stream::over(
+                        of,
+                        Some(completed.upload_id),
+                        Ok(completed.size),
+                    ));
                     self.outputs.push_back(Output::Release(of));
                 }
                 self.send(ServerMessage::UploadCompleted(UploadCompleted {
@@ -165,7 +216,11 @@ impl Session {
             Err(refusal) => {
                 self.refuse(Some(of.id), number, Some(of.upload_id), refusal.clone());
                 let Some(of) = of.stream else { return };
-                if let Some(Stream { state: State::Open(open), .. }) = self.live(of) {
+                if let Some(Stream {
+                    state: State::Open(open),
+                    ..
+                }) = self.live(of)
+                {
                     open.submitted = false;
                     if !refusal.code.is_retryable() {
                         self.end_stream(of.stream, refusal);
@@ -180,12 +235,20 @@ impl Session {
     fn on_aborted(&mut self, id: RequestId, upload_id: UploadId, answer: Result<(), Refusal>) {
         self.answered();
         match answer {
-            Ok(()) => self.send(ServerMessage::UploadAborted(UploadAborted { id, upload_id })),
+            Ok(()) => self.send(ServerMessage::UploadAborted(UploadAborted {
+                id,
+                upload_id,
+            })),
             Err(refusal) => self.refuse(Some(id), None, Some(upload_id), refusal),
         }
     }
 
-    fn on_refreshed(&mut self, id: RequestId, answer: Result<jiff::Timestamp, Refusal>, now: Moment) {
+    fn on_refreshed(
+        &mut self,
+        id: RequestId,
+        answer: Result<jiff::Timestamp, Refusal>,
+        now: Moment,
+    ) {
         self.answered();
         match answer {
             Ok(expires_at) => {
@@ -209,6 +272,8 @@ impl Session {
 
     /// The stream of this use, unless it is over or its number is used again.
     fn live(&mut self, of: StreamUse) -> Option<&mut Stream> {
-        self.streams.get_mut(&of.stream).filter(|stream| stream.of == of && stream.is_live())
+        self.streams
+            .get_mut(&of.stream)
+            .filter(|stream| stream.of == of && stream.is_live())
     }
 }

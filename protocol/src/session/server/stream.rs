@@ -83,11 +83,24 @@ pub(super) enum Verdict {
 
 impl Stream {
     pub(super) fn starting(of: StreamUse, request: RequestId) -> Self {
-        Self { of, state: State::Starting(Waiting { request, ..Waiting::default() }) }
+        Self {
+            of,
+            state: State::Starting(Waiting {
+                request,
+                ..Waiting::default()
+            }),
+        }
     }
 
-    pub(super) fn over(of: StreamUse, upload_id: Option<UploadId>, end: Result<u64, Refusal>) -> Self {
-        Self { of, state: State::Over(Over { upload_id, end }) }
+    pub(super) fn over(
+        of: StreamUse,
+        upload_id: Option<UploadId>,
+        end: Result<u64, Refusal>,
+    ) -> Self {
+        Self {
+            of,
+            state: State::Over(Over { upload_id, end }),
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -143,16 +156,29 @@ impl Open {
             return Verdict::Drop;
         }
         if chunk.offset != self.expected {
-            return self.go_back(ErrorCode::OffsetMismatch, "the chunk does not begin where the upload stands");
+            return self.go_back(
+                ErrorCode::OffsetMismatch,
+                "the chunk does not begin where the upload stands",
+            );
         }
         if !chunk.is_intact() {
-            return self.go_back(ErrorCode::ChecksumMismatch, "the payload does not fit its CRC-32C");
+            return self.go_back(
+                ErrorCode::ChecksumMismatch,
+                "the payload does not fit its CRC-32C",
+            );
         }
         if end > self.size {
-            let text = format!("the file was announced with {} bytes; the chunk ends at {end}", self.size);
+            let text = format!(
+                "the file was announced with {} bytes; the chunk ends at {end}",
+                self.size
+            );
             let refusal = Refusal::new(ErrorCode::SizeExceeded, text);
             // What is being made a file can't be taken back for a byte that is not in it.
-            return if self.submitted { Verdict::Refuse(self.upload_id, refusal) } else { Verdict::End(self.upload_id, refusal) };
+            return if self.submitted {
+                Verdict::Refuse(self.upload_id, refusal)
+            } else {
+                Verdict::End(self.upload_id, refusal)
+            };
         }
         self.going_back = false;
         let offset = self.expected;
@@ -163,7 +189,10 @@ impl Open {
 
     fn go_back(&mut self, code: ErrorCode, text: &str) -> Verdict {
         self.going_back = true;
-        Verdict::Refuse(self.upload_id, Refusal::new(code, text).expecting(self.expected))
+        Verdict::Refuse(
+            self.upload_id,
+            Refusal::new(code, text).expecting(self.expected),
+        )
     }
 
     /// Bytes up to `offset` are stored. Answers how many fewer are in flight.
@@ -192,7 +221,11 @@ impl Open {
     }
 
     pub(super) fn complete_ref(&self, of: StreamUse, id: RequestId) -> CompleteRef {
-        CompleteRef { id, upload_id: self.upload_id, stream: Some(of) }
+        CompleteRef {
+            id,
+            upload_id: self.upload_id,
+            stream: Some(of),
+        }
     }
 }
 
@@ -200,7 +233,9 @@ impl Over {
     /// Late chunks are dropped, but for those of a finished file: their sender is told that it is whole.
     pub(super) fn judge(&self, chunk: &Chunk) -> Verdict {
         match (&self.end, self.upload_id) {
-            (Ok(size), Some(upload_id)) if chunk.offset.saturating_add(chunk.len()) <= *size => Verdict::AckAgain(upload_id, *size),
+            (Ok(size), Some(upload_id)) if chunk.offset.saturating_add(chunk.len()) <= *size => {
+                Verdict::AckAgain(upload_id, *size)
+            }
             _ => Verdict::Drop,
         }
     }

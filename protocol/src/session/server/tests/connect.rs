@@ -14,8 +14,14 @@ const STREAM: StreamId = 1;
 #[test]
 fn connecting_verifies_the_token_and_answers_with_the_limits() {
     let mut rig = Rig::fresh();
-    assert_eq!(rig.text(json!({"type": "connect", "id": 7, "access_token": "t"})), ["authenticate t"]);
-    assert!(!rig.session.wants_input(), "nothing is read while the token is verified");
+    assert_eq!(
+        rig.text(json!({"type": "connect", "id": 7, "access_token": "t"})),
+        ["authenticate t"]
+    );
+    assert!(
+        !rig.session.wants_input(),
+        "nothing is read while the token is verified"
+    );
     assert!(rig.session.caller().is_none());
     assert_eq!(rig.admitted(Duration::from_mins(15)), ["> connected #7"]);
     assert!(rig.session.wants_input());
@@ -37,10 +43,20 @@ fn connected_says_who_and_what_is_allowed() {
         expires_at: rig.expiry(Duration::from_mins(15)),
         topics: Vec::new(),
     };
-    rig.session.handle(Input::Authenticated(Ok(Box::new(admission.clone()))), rig.now);
-    let Some(Output::Send(message)) = rig.session.poll() else { panic!("connected is sent") };
-    let ServerMessage::Connected(connected) = *message else { panic!("connected is sent") };
-    assert_eq!((connected.id, connected.session_id, connected.heartbeat_ms), (7, admission.session_id, 30_000));
+    rig.session.handle(
+        Input::Authenticated(Ok(Box::new(admission.clone()))),
+        rig.now,
+    );
+    let Some(Output::Send(message)) = rig.session.poll() else {
+        panic!("connected is sent")
+    };
+    let ServerMessage::Connected(connected) = *message else {
+        panic!("connected is sent")
+    };
+    assert_eq!(
+        (connected.id, connected.session_id, connected.heartbeat_ms),
+        (7, admission.session_id, 30_000)
+    );
     assert_eq!(connected.user.id, admission.caller.user_id);
     assert_eq!(connected.limits, super::rig::rules().limits);
 }
@@ -48,7 +64,10 @@ fn connected_says_who_and_what_is_allowed() {
 #[test]
 fn a_token_of_the_upgrade_needs_none_in_connect() {
     let mut rig = Rig::fresh();
-    assert_eq!(rig.text(json!({"type": "connect", "id": 1})), ["authenticate by upgrade"]);
+    assert_eq!(
+        rig.text(json!({"type": "connect", "id": 1})),
+        ["authenticate by upgrade"]
+    );
 }
 
 #[test]
@@ -57,17 +76,44 @@ fn anything_but_connect_closes_first() {
         ("bad JSON", b"{", "close 4400"),
         ("no object", b"[]", "close 4400"),
         ("no type", b"{}", "close 4400"),
-        ("unknown type", br#"{"type": "hello", "id": 1}"#, "close 4400"),
-        ("connect without an id", br#"{"type": "connect"}"#, "close 4400"),
+        (
+            "unknown type",
+            br#"{"type": "hello", "id": 1}"#,
+            "close 4400",
+        ),
+        (
+            "connect without an id",
+            br#"{"type": "connect"}"#,
+            "close 4400",
+        ),
         ("a sign of life", br#"{"type": "alive"}"#, "close 4401"),
-        ("a start", br#"{"type": "start-transfer", "id": 1, "stream": 1, "name": "a", "size": 1}"#, "close 4401"),
-        ("history", br#"{"type": "get-history", "id": 1}"#, "close 4401"),
+        (
+            "a start",
+            br#"{"type": "start-transfer", "id": 1, "stream": 1, "name": "a", "size": 1}"#,
+            "close 4401",
+        ),
+        (
+            "history",
+            br#"{"type": "get-history", "id": 1}"#,
+            "close 4401",
+        ),
     ];
     for (case, text, close) in cases {
         let mut rig = Rig::fresh();
-        assert_eq!(rig.raw(std::str::from_utf8(text).unwrap()), [close], "{case}");
-        assert!(rig.session.is_closed() && !rig.session.wants_input(), "{case}");
-        assert_eq!(rig.text(json!({"type": "connect", "id": 1})), [""; 0], "{case}: after the close nothing is heard");
+        assert_eq!(
+            rig.raw(std::str::from_utf8(text).unwrap()),
+            [close],
+            "{case}"
+        );
+        assert!(
+            rig.session.is_closed() && !rig.session.wants_input(),
+            "{case}"
+        );
+        assert_eq!(
+            rig.text(json!({"type": "connect", "id": 1})),
+            [""; 0],
+            "{case}: after the close nothing is heard"
+        );
     }
 }
 
@@ -78,7 +124,10 @@ fn a_chunk_first_closes() {
 
 #[test]
 fn nothing_is_taken_while_the_token_is_verified() {
-    for message in [start(2, STREAM, 5).to_string(), json!({"type": "get-history", "id": 2}).to_string()] {
+    for message in [
+        start(2, STREAM, 5).to_string(),
+        json!({"type": "get-history", "id": 2}).to_string(),
+    ] {
         let mut rig = Rig::fresh();
         rig.text(json!({"type": "connect", "id": 1}));
         assert_eq!(rig.raw(&message), ["close 4401"], "{message}");
@@ -100,14 +149,21 @@ fn a_token_that_takes_too_long_to_verify_closes() {
     let mut rig = Rig::fresh();
     rig.text(json!({"type": "connect", "id": 1}));
     assert_eq!(rig.wait(Duration::from_secs(20)), ["10s close 4401"]);
-    assert_eq!(rig.admitted(Duration::from_mins(15)), [""; 0], "an answer after the close changes nothing");
+    assert_eq!(
+        rig.admitted(Duration::from_mins(15)),
+        [""; 0],
+        "an answer after the close changes nothing"
+    );
 }
 
 #[test]
 fn before_connected_64_kib_are_the_limit() {
     let connect = |length: usize| {
         let message = json!({"type": "connect", "id": 1, "padding": ""}).to_string();
-        message.replace(r#""padding":"""#, &format!(r#""padding":"{}""#, "x".repeat(length - message.len())))
+        message.replace(
+            r#""padding":"""#,
+            &format!(r#""padding":"{}""#, "x".repeat(length - message.len())),
+        )
     };
     let mut rig = Rig::fresh();
     assert_eq!(rig.raw(&connect(64 << 10)), ["authenticate by upgrade"]);
@@ -137,7 +193,10 @@ fn a_refused_connect_is_told_why_and_closed() {
 #[test]
 fn a_second_connect_is_refused_and_harms_nothing() {
     let mut rig = Rig::uploading(5);
-    assert_eq!(rig.text(json!({"type": "connect", "id": 9})), ["> error #9 invalid-message"]);
+    assert_eq!(
+        rig.text(json!({"type": "connect", "id": 9})),
+        ["> error #9 invalid-message"]
+    );
     assert_eq!(rig.chunk(STREAM, 0, "hello"), ["store s1 0+5"]);
 }
 

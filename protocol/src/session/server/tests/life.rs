@@ -58,11 +58,17 @@ fn time_without_reading_is_not_silence() {
         rig.chunk(1, offset, "0123456789");
     }
     assert!(!rig.session.wants_input());
-    let pings: Vec<_> = (1..=10).map(|count| format!("{}s ping", count * 30)).collect();
+    let pings: Vec<_> = (1..=10)
+        .map(|count| format!("{}s ping", count * 30))
+        .collect();
     assert_eq!(rig.wait(310 * SECOND), pings);
     rig.stored(1, 40);
     assert!(rig.session.wants_input());
-    assert_eq!(rig.wait(100 * SECOND), ["330s ping", "360s ping", "370s close 4408"], "silence counts from the resumption");
+    assert_eq!(
+        rig.wait(100 * SECOND),
+        ["330s ping", "360s ping", "370s close 4408"],
+        "silence counts from the resumption"
+    );
 }
 
 #[test]
@@ -74,7 +80,10 @@ fn a_pause_between_two_ticks_is_not_silence_either() {
     }
     rig.wait(20 * SECOND);
     rig.stored(1, 40);
-    assert_eq!(rig.wait(61 * SECOND), ["60s ping", "90s ping", "111s close 4408"]);
+    assert_eq!(
+        rig.wait(61 * SECOND),
+        ["60s ping", "90s ping", "111s close 4408"]
+    );
 }
 
 #[test]
@@ -84,7 +93,14 @@ fn a_token_is_announced_to_expire_and_then_expires() {
     rig.admitted(Duration::from_secs(150));
     rig.wait(55 * SECOND);
     rig.say(Input::Life);
-    assert_eq!(rig.wait(50 * SECOND), ["60s ping", "90s > token-expiring 1970-01-01T00:02:30Z", "90s ping"]);
+    assert_eq!(
+        rig.wait(50 * SECOND),
+        [
+            "60s ping",
+            "90s > token-expiring 1970-01-01T00:02:30Z",
+            "90s ping"
+        ]
+    );
     rig.say(Input::Life);
     assert_eq!(rig.wait(60 * SECOND), ["120s ping", "150s close 4401"]);
 }
@@ -94,7 +110,13 @@ fn a_short_lived_token_is_announced_at_half_of_its_life() {
     let mut rig = Rig::fresh();
     rig.text(json!({"type": "connect", "id": 1}));
     rig.admitted(20 * SECOND);
-    assert_eq!(rig.wait(30 * SECOND), ["10s > token-expiring 1970-01-01T00:00:20Z", "20s close 4401"]);
+    assert_eq!(
+        rig.wait(30 * SECOND),
+        [
+            "10s > token-expiring 1970-01-01T00:00:20Z",
+            "20s close 4401"
+        ]
+    );
 }
 
 #[test]
@@ -103,20 +125,40 @@ fn a_refreshed_token_lets_the_session_go_on() {
     rig.text(json!({"type": "connect", "id": 1}));
     rig.admitted(20 * SECOND);
     rig.wait(15 * SECOND);
-    assert_eq!(rig.text(json!({"type": "refresh", "id": 2, "access_token": "fresh"})), ["refresh #2 fresh"]);
+    assert_eq!(
+        rig.text(json!({"type": "refresh", "id": 2, "access_token": "fresh"})),
+        ["refresh #2 fresh"]
+    );
     let expires_at = rig.expiry(20 * SECOND);
-    assert_eq!(rig.say(Input::Refreshed(2, Ok(expires_at))), ["> refreshed #2 1970-01-01T00:00:35Z"]);
-    assert_eq!(rig.wait(30 * SECOND), ["25s > token-expiring 1970-01-01T00:00:35Z", "30s ping", "35s close 4401"]);
+    assert_eq!(
+        rig.say(Input::Refreshed(2, Ok(expires_at))),
+        ["> refreshed #2 1970-01-01T00:00:35Z"]
+    );
+    assert_eq!(
+        rig.wait(30 * SECOND),
+        [
+            "25s > token-expiring 1970-01-01T00:00:35Z",
+            "30s ping",
+            "35s close 4401"
+        ]
+    );
 }
 
 #[test]
 fn a_refused_refresh_leaves_the_old_token_in_force() {
-    for code in [ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Unavailable] {
+    for code in [
+        ErrorCode::Unauthenticated,
+        ErrorCode::Forbidden,
+        ErrorCode::Unavailable,
+    ] {
         let mut rig = Rig::fresh();
         rig.text(json!({"type": "connect", "id": 1}));
         rig.admitted(20 * SECOND);
         rig.text(json!({"type": "refresh", "id": 2, "access_token": "bad"}));
-        assert_eq!(rig.say(Input::Refreshed(2, Err(refusal(code)))), [format!("> error #2 {code}")]);
+        assert_eq!(
+            rig.say(Input::Refreshed(2, Err(refusal(code)))),
+            [format!("> error #2 {code}")]
+        );
         assert_eq!(rig.wait(30 * SECOND).last().unwrap(), "20s close 4401");
     }
 }

@@ -8,7 +8,9 @@ use crate::{
     frame::Chunk,
     identity::{Caller, Role},
     message::{ErrorMessage, Limits, RequestId, ServerMessage, Start, StreamId},
-    session::server::{Admission, CompleteRef, Completed, Input, Moment, Opened, Output, Rules, Session, StreamUse},
+    session::server::{
+        Admission, CompleteRef, Completed, Input, Moment, Opened, Output, Rules, Session, StreamUse,
+    },
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +23,13 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Small limits, so that a few bytes reach them.
 pub(super) fn rules() -> Rules {
     Rules {
-        limits: Limits { max_chunk_bytes: 10, window_bytes: 40, max_file_bytes: 1 << 20, max_open_uploads: 3, max_message_bytes: 1000 },
+        limits: Limits {
+            max_chunk_bytes: 10,
+            window_bytes: 40,
+            max_file_bytes: 1 << 20,
+            max_open_uploads: 3,
+            max_message_bytes: 1000,
+        },
         chunk_bytes: 10,
         heartbeat: HEARTBEAT,
         connect_deadline: Duration::from_secs(10),
@@ -79,8 +87,16 @@ impl Rig {
     }
 
     pub(super) fn with(rules: Rules) -> Self {
-        let now = Moment { elapsed: Duration::ZERO, wall: Timestamp::UNIX_EPOCH };
-        Self { session: Session::new(rules, now), now, uses: HashMap::new(), completes: HashMap::new() }
+        let now = Moment {
+            elapsed: Duration::ZERO,
+            wall: Timestamp::UNIX_EPOCH,
+        };
+        Self {
+            session: Session::new(rules, now),
+            now,
+            uses: HashMap::new(),
+            completes: HashMap::new(),
+        }
     }
 
     /// A session that is connected, with a token that lives for a day.
@@ -90,7 +106,10 @@ impl Rig {
 
     pub(super) fn connected_with(rules: Rules) -> Self {
         let mut rig = Self::with(rules);
-        assert_eq!(rig.text(json!({"type": "connect", "id": 1, "access_token": "t"})), ["authenticate t"]);
+        assert_eq!(
+            rig.text(json!({"type": "connect", "id": 1, "access_token": "t"})),
+            ["authenticate t"]
+        );
         assert_eq!(rig.admitted(Duration::from_hours(24)), ["> connected #1"]);
         rig
     }
@@ -104,8 +123,14 @@ impl Rig {
 
     /// Starts an upload and lets the driver open it.
     pub(super) fn open(&mut self, id: i64, stream: u32, size: u64) {
-        assert_eq!(self.text(start(id, stream, size)), [format!("start s{stream} of {size}")]);
-        assert_eq!(self.opened(stream, size), [format!("> started #{id} s{stream} u{stream} open at 0")]);
+        assert_eq!(
+            self.text(start(id, stream, size)),
+            [format!("start s{stream} of {size}")]
+        );
+        assert_eq!(
+            self.opened(stream, size),
+            [format!("> started #{id} s{stream} u{stream} open at 0")]
+        );
     }
 
     /// Feeds one input and returns everything that the session does about it.
@@ -144,7 +169,12 @@ impl Rig {
     }
 
     /// A chunk whose payload was damaged on its way.
-    pub(super) fn damaged(&mut self, stream: u32, offset: u64, payload: &'static str) -> Vec<String> {
+    pub(super) fn damaged(
+        &mut self,
+        stream: u32,
+        offset: u64,
+        payload: &'static str,
+    ) -> Vec<String> {
         let mut chunk = Chunk::new(stream, offset, Bytes::from_static(payload.as_bytes()));
         chunk.crc ^= 1;
         self.binary(chunk.encode())
@@ -158,7 +188,12 @@ impl Rig {
     pub(super) fn admitted(&mut self, token_lives: Duration) -> Vec<String> {
         let admission = Admission {
             session_id: SessionId(Uuid::nil()),
-            caller: Caller { user_id: UserId(Uuid::nil()), name: "ada".to_owned(), role: Role::User, tenant: TenantId::default() },
+            caller: Caller {
+                user_id: UserId(Uuid::nil()),
+                name: "ada".to_owned(),
+                role: Role::User,
+                tenant: TenantId::default(),
+            },
             expires_at: self.expiry(token_lives),
             topics: Vec::new(),
         };
@@ -212,7 +247,11 @@ impl Rig {
             self.pass_until(self.session.deadline(self.now));
             self.session.tick(self.now);
             let second = self.now.elapsed.as_secs();
-            lines.extend(self.drain().into_iter().map(|line| format!("{second}s {line}")));
+            lines.extend(
+                self.drain()
+                    .into_iter()
+                    .map(|line| format!("{second}s {line}")),
+            );
         }
         self.pass_until(until);
         lines
@@ -230,16 +269,36 @@ fn show(output: &Output) -> String {
         Output::Send(message) => format!("> {}", show_message(message)),
         Output::Ping => "ping".to_owned(),
         Output::Close { code, .. } => format!("close {}", code.code()),
-        Output::Authenticate { token, .. } => format!("authenticate {}", token.as_deref().unwrap_or("by upgrade")),
-        Output::Start(of, Start::Open { meta, .. }) => format!("start s{} of {}", of.stream, meta.size),
-        Output::Start(of, Start::Resume { upload_id }) => format!("resume s{} {}", of.stream, show_upload(*upload_id)),
-        Output::Store { of, offset, payload } => format!("store s{} {offset}+{}", of.stream, payload.len()),
-        Output::Complete { of: CompleteRef { id, upload_id, stream }, .. } => match stream {
+        Output::Authenticate { token, .. } => {
+            format!("authenticate {}", token.as_deref().unwrap_or("by upgrade"))
+        }
+        Output::Start(of, Start::Open { meta, .. }) => {
+            format!("start s{} of {}", of.stream, meta.size)
+        }
+        Output::Start(of, Start::Resume { upload_id }) => {
+            format!("resume s{} {}", of.stream, show_upload(*upload_id))
+        }
+        Output::Store {
+            of,
+            offset,
+            payload,
+        } => format!("store s{} {offset}+{}", of.stream, payload.len()),
+        Output::Complete {
+            of:
+                CompleteRef {
+                    id,
+                    upload_id,
+                    stream,
+                },
+            ..
+        } => match stream {
             Some(of) => format!("complete #{id} s{} {}", of.stream, show_upload(*upload_id)),
             None => format!("complete #{id} {}", show_upload(*upload_id)),
         },
         Output::Abort(id, upload_id) => format!("abort #{id} {}", show_upload(*upload_id)),
-        Output::Reject(upload_id, refusal) => format!("reject {} {}", show_upload(*upload_id), refusal.code),
+        Output::Reject(upload_id, refusal) => {
+            format!("reject {} {}", show_upload(*upload_id), refusal.code)
+        }
         Output::Release(of) => format!("release s{}", of.stream),
         Output::History(request) => format!("history #{}", request.id),
         Output::Subscribe(request) => format!("subscribe #{} {}", request.id, request.topic),
@@ -259,12 +318,27 @@ fn show_message(message: &ServerMessage) -> String {
             started.status,
             started.offset
         ),
-        ServerMessage::ChunkAcked(acked) => format!("acked s{} {} {}", acked.stream, show_upload(acked.upload_id), acked.offset),
+        ServerMessage::ChunkAcked(acked) => format!(
+            "acked s{} {} {}",
+            acked.stream,
+            show_upload(acked.upload_id),
+            acked.offset
+        ),
         ServerMessage::UploadCompleted(completed) => {
-            format!("completed #{} {} {} {}", completed.id, show_upload(completed.upload_id), completed.size, completed.status)
+            format!(
+                "completed #{} {} {} {}",
+                completed.id,
+                show_upload(completed.upload_id),
+                completed.size,
+                completed.status
+            )
         }
-        ServerMessage::UploadAborted(aborted) => format!("aborted #{} {}", aborted.id, show_upload(aborted.upload_id)),
-        ServerMessage::Refreshed(refreshed) => format!("refreshed #{} {}", refreshed.id, refreshed.expires_at),
+        ServerMessage::UploadAborted(aborted) => {
+            format!("aborted #{} {}", aborted.id, show_upload(aborted.upload_id))
+        }
+        ServerMessage::Refreshed(refreshed) => {
+            format!("refreshed #{} {}", refreshed.id, refreshed.expires_at)
+        }
         ServerMessage::Alive(alive) => format!("alive #{:?} {}", alive.id, alive.time),
         ServerMessage::TokenExpiring(expiring) => format!("token-expiring {}", expiring.expires_at),
         ServerMessage::Draining(draining) => format!("draining {}", draining.retry_after_ms),
@@ -275,12 +349,16 @@ fn show_message(message: &ServerMessage) -> String {
 
 fn show_error(error: &ErrorMessage) -> String {
     let mut line = "error".to_owned();
-    let mut add = |part: Option<String>| line.extend(part.iter().flat_map(|part| [" ", part.as_str()]));
+    let mut add =
+        |part: Option<String>| line.extend(part.iter().flat_map(|part| [" ", part.as_str()]));
     add(error.id.map(|id| format!("#{id}")));
     add(error.stream.map(|stream| format!("s{stream}")));
     add(error.upload_id.map(show_upload));
     add(Some(error.refusal.code.to_string()));
-    add(error.refusal.expected.map(|offset| format!("expected {offset}")));
+    add(error
+        .refusal
+        .expected
+        .map(|offset| format!("expected {offset}")));
     add(error.refusal.retry_after_ms.map(|ms| format!("after {ms}")));
     line
 }

@@ -12,7 +12,10 @@ fn a_stream_number_is_free_again_when_its_upload_is_over() {
     rig.text(complete(3, 1));
     rig.completed(3, 5);
     assert_eq!(rig.text(start(4, 1, 9)), ["start s1 of 9"]);
-    assert_eq!(rig.started(1, Ok(opened(2, 9))), ["> started #4 s1 u2 open at 0"]);
+    assert_eq!(
+        rig.started(1, Ok(opened(2, 9))),
+        ["> started #4 s1 u2 open at 0"]
+    );
     assert_eq!(rig.chunk(1, 0, "abcde"), ["store s1 0+5"]);
 }
 
@@ -46,11 +49,18 @@ fn a_superseded_stream_is_told_and_takes_nothing_more() {
     let mut rig = Rig::uploading(10);
     rig.chunk(1, 0, "01234");
     let superseded = Input::Superseded(rig.of(1));
-    assert_eq!(rig.say(superseded), ["> error s1 u1 superseded", "release s1"]);
+    assert_eq!(
+        rig.say(superseded),
+        ["> error s1 u1 superseded", "release s1"]
+    );
     assert_eq!(rig.session.in_flight(), 0);
     assert_eq!(rig.chunk(1, 5, "56789"), [""; 0]);
     assert_eq!(rig.text(complete(3, 1)), ["> error #3 s1 u1 superseded"]);
-    assert_eq!(rig.say(Input::Superseded(rig.of(1))), [""; 0], "once is enough");
+    assert_eq!(
+        rig.say(Input::Superseded(rig.of(1))),
+        [""; 0],
+        "once is enough"
+    );
 }
 
 #[test]
@@ -59,7 +69,14 @@ fn a_superseded_stream_refuses_the_complete_that_waits() {
     rig.chunk(1, 0, "01234");
     rig.text(complete(3, 1));
     let superseded = Input::Superseded(rig.of(1));
-    assert_eq!(rig.say(superseded), ["> error s1 u1 superseded", "release s1", "> error #3 s1 u1 superseded"]);
+    assert_eq!(
+        rig.say(superseded),
+        [
+            "> error s1 u1 superseded",
+            "release s1",
+            "> error #3 s1 u1 superseded"
+        ]
+    );
 }
 
 #[test]
@@ -70,8 +87,14 @@ fn a_stream_superseded_while_it_is_opened_is_refused_by_the_store() {
     let superseded = Input::Superseded(rig.of(1));
     assert_eq!(rig.say(superseded), [""; 0]);
     assert_eq!(rig.session.in_flight(), 5);
-    assert_eq!(rig.opened(1, 5), ["> started #2 s1 u1 open at 0", "store s1 0+5"]);
-    assert_eq!(rig.store_failed(1, refusal(ErrorCode::Superseded)), ["> error s1 u1 superseded", "release s1"]);
+    assert_eq!(
+        rig.opened(1, 5),
+        ["> started #2 s1 u1 open at 0", "store s1 0+5"]
+    );
+    assert_eq!(
+        rig.store_failed(1, refusal(ErrorCode::Superseded)),
+        ["> error s1 u1 superseded", "release s1"]
+    );
     assert_eq!(rig.session.in_flight(), 0);
 }
 
@@ -84,9 +107,19 @@ fn a_resume_in_the_same_session_takes_the_upload_along() {
     rig.chunk(2, 0, "01234");
     rig.stored(2, 5);
     let by_id = json!({"type": "complete-upload", "id": 4, "upload_id": upload(1)});
-    assert_eq!(rig.text(by_id), ["complete #4 s2 u1"], "the newest holder is meant");
-    assert_eq!(rig.say(superseded), ["> error s1 u1 superseded", "release s1"]);
-    assert_eq!(rig.completed(4, 5), ["release s2", "> completed #4 u1 5 cached"]);
+    assert_eq!(
+        rig.text(by_id),
+        ["complete #4 s2 u1"],
+        "the newest holder is meant"
+    );
+    assert_eq!(
+        rig.say(superseded),
+        ["> error s1 u1 superseded", "release s1"]
+    );
+    assert_eq!(
+        rig.completed(4, 5),
+        ["release s2", "> completed #4 u1 5 cached"]
+    );
 }
 
 #[test]
@@ -98,8 +131,16 @@ fn only_so_many_past_streams_are_remembered() {
     }
     assert_eq!(rig.session.streams.len(), 1024);
     assert_eq!(rig.session.over.len(), 1024);
-    assert_eq!(rig.chunk(2999, 0, "x"), [""; 0], "the newest are remembered");
-    assert_eq!(rig.chunk(0, 0, "x"), ["> error s0 not-found"], "the oldest are not");
+    assert_eq!(
+        rig.chunk(2999, 0, "x"),
+        [""; 0],
+        "the newest are remembered"
+    );
+    assert_eq!(
+        rig.chunk(0, 0, "x"),
+        ["> error s0 not-found"],
+        "the oldest are not"
+    );
 }
 
 #[test]

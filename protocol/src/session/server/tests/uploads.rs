@@ -14,12 +14,28 @@ fn a_small_file_is_sent_without_waiting() {
     assert_eq!(rig.chunk(1, 0, "01234"), [""; 0]);
     assert_eq!(rig.chunk(1, 5, "567"), [""; 0]);
     assert_eq!(rig.text(complete(3, 1)), [""; 0]);
-    assert_eq!((rig.session.in_flight(), rig.session.stream_in_flight(1)), (8, 8));
-    assert_eq!(rig.opened(1, 8), ["> started #2 s1 u1 open at 0", "store s1 0+5", "store s1 5+3"]);
+    assert_eq!(
+        (rig.session.in_flight(), rig.session.stream_in_flight(1)),
+        (8, 8)
+    );
+    assert_eq!(
+        rig.opened(1, 8),
+        [
+            "> started #2 s1 u1 open at 0",
+            "store s1 0+5",
+            "store s1 5+3"
+        ]
+    );
     assert_eq!(rig.stored(1, 5), ["> acked s1 u1 5"]);
     assert_eq!(rig.stored(1, 8), ["> acked s1 u1 8", "complete #3 s1 u1"]);
-    assert_eq!(rig.completed(3, 8), ["release s1", "> completed #3 u1 8 cached"]);
-    assert_eq!((rig.session.in_flight(), rig.session.open_uploads()), (0, 0));
+    assert_eq!(
+        rig.completed(3, 8),
+        ["release s1", "> completed #3 u1 8 cached"]
+    );
+    assert_eq!(
+        (rig.session.in_flight(), rig.session.open_uploads()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -32,14 +48,28 @@ fn complete_waits_for_the_last_bytes_to_be_stored() {
 
 #[test]
 fn a_refused_start_has_its_chunks_dropped_and_its_complete_refused_alike() {
-    for code in [ErrorCode::TypeForbidden, ErrorCode::EmptyFile, ErrorCode::QuotaExceeded, ErrorCode::Unavailable] {
+    for code in [
+        ErrorCode::TypeForbidden,
+        ErrorCode::EmptyFile,
+        ErrorCode::QuotaExceeded,
+        ErrorCode::Unavailable,
+    ] {
         let mut rig = Rig::connected();
         rig.text(start(2, 1, 5));
         rig.chunk(1, 0, "01234");
         rig.text(complete(3, 1));
         let lines = rig.started(1, Err(refusal(code)));
-        assert_eq!(lines, [format!("> error #2 s1 {code}"), format!("> error #3 s1 {code}")]);
-        assert_eq!((rig.session.in_flight(), rig.session.open_uploads()), (0, 0));
+        assert_eq!(
+            lines,
+            [
+                format!("> error #2 s1 {code}"),
+                format!("> error #3 s1 {code}")
+            ]
+        );
+        assert_eq!(
+            (rig.session.in_flight(), rig.session.open_uploads()),
+            (0, 0)
+        );
         assert_eq!(rig.chunk(1, 5, "late"), [""; 0]);
         assert_eq!(rig.text(complete(4, 1)), [format!("> error #4 s1 {code}")]);
         assert_eq!(rig.text(abort(5, 1)), ["> error #5 s1 not-found"]);
@@ -49,16 +79,36 @@ fn a_refused_start_has_its_chunks_dropped_and_its_complete_refused_alike() {
 #[test]
 fn a_start_that_cannot_be_read_is_a_refused_start() {
     let cases = [
-        ("no size", json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a"})),
-        ("no name", json!({"type": "start-transfer", "id": 2, "stream": 1, "size": 5})),
-        ("bad key", json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a", "size": 5, "key": "no uuid"})),
-        ("negative size", json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a", "size": -1})),
+        (
+            "no size",
+            json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a"}),
+        ),
+        (
+            "no name",
+            json!({"type": "start-transfer", "id": 2, "stream": 1, "size": 5}),
+        ),
+        (
+            "bad key",
+            json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a", "size": 5, "key": "no uuid"}),
+        ),
+        (
+            "negative size",
+            json!({"type": "start-transfer", "id": 2, "stream": 1, "name": "a", "size": -1}),
+        ),
     ];
     for (case, message) in cases {
         let mut rig = Rig::connected();
-        assert_eq!(rig.text(message), ["> error #2 s1 invalid-message"], "{case}");
+        assert_eq!(
+            rig.text(message),
+            ["> error #2 s1 invalid-message"],
+            "{case}"
+        );
         assert_eq!(rig.chunk(1, 0, "01234"), [""; 0], "{case}");
-        assert_eq!(rig.text(complete(3, 1)), ["> error #3 s1 invalid-message"], "{case}");
+        assert_eq!(
+            rig.text(complete(3, 1)),
+            ["> error #3 s1 invalid-message"],
+            "{case}"
+        );
     }
 }
 
@@ -72,11 +122,19 @@ fn a_message_that_cannot_be_read_does_not_touch_the_stream_it_names() {
     for message in unreadable {
         let mut rig = Rig::uploading(5);
         assert_eq!(rig.text(message.clone()).len(), 1);
-        assert_eq!(rig.chunk(1, 0, "01234"), ["store s1 0+5"], "{message}: an open stream stays open");
+        assert_eq!(
+            rig.chunk(1, 0, "01234"),
+            ["store s1 0+5"],
+            "{message}: an open stream stays open"
+        );
     }
     let mut rig = finished();
     rig.text(json!({"type": "complete-upload", "id": 9, "stream": 1, "digest": "md5:00"}));
-    assert_eq!(rig.text(complete(4, 1)), ["complete #4 u1"], "a finished stream stays finished");
+    assert_eq!(
+        rig.text(complete(4, 1)),
+        ["complete #4 u1"],
+        "a finished stream stays finished"
+    );
 }
 
 /// A session in which stream 1 has become a file of 5 bytes.
@@ -94,22 +152,35 @@ fn repeating_complete_asks_again_what_the_file_became() {
     let mut rig = finished();
     assert_eq!(rig.text(complete(4, 1)), ["complete #4 u1"]);
     assert_eq!(rig.completed(4, 5), ["> completed #4 u1 5 cached"]);
-    assert_eq!(rig.text(json!({"type": "complete-upload", "id": 5, "upload_id": upload(1)})), ["complete #5 u1"]);
-    assert_eq!(rig.complete_failed(5, refusal(ErrorCode::NotFound)), ["> error #5 u1 not-found"]);
+    assert_eq!(
+        rig.text(json!({"type": "complete-upload", "id": 5, "upload_id": upload(1)})),
+        ["complete #5 u1"]
+    );
+    assert_eq!(
+        rig.complete_failed(5, refusal(ErrorCode::NotFound)),
+        ["> error #5 u1 not-found"]
+    );
 }
 
 #[test]
 fn chunks_of_a_finished_file_are_acknowledged_again() {
     let mut rig = finished();
     assert_eq!(rig.chunk(1, 0, "01234"), ["> acked s1 u1 5"]);
-    assert_eq!(rig.chunk(1, 5, "5"), [""; 0], "what is not in it is dropped");
+    assert_eq!(
+        rig.chunk(1, 5, "5"),
+        [""; 0],
+        "what is not in it is dropped"
+    );
 }
 
 #[test]
 fn complete_with_bytes_missing_is_incomplete_and_the_upload_stays_open() {
     let mut rig = Rig::uploading(8);
     rig.chunk(1, 0, "01234");
-    assert_eq!(rig.text(complete(3, 1)), ["> error #3 s1 u1 incomplete expected 5"]);
+    assert_eq!(
+        rig.text(complete(3, 1)),
+        ["> error #3 s1 u1 incomplete expected 5"]
+    );
     assert_eq!(rig.chunk(1, 5, "567"), ["store s1 5+3"]);
     rig.stored(1, 8);
     assert_eq!(rig.text(complete(4, 1)), ["complete #4 s1 u1"]);
@@ -121,7 +192,11 @@ fn complete_behind_a_damaged_chunk_is_incomplete() {
     rig.text(start(2, 1, 5));
     rig.damaged(1, 0, "01234");
     rig.text(complete(3, 1));
-    let expected = ["> started #2 s1 u1 open at 0", "> error s1 u1 checksum-mismatch expected 0", "> error #3 s1 u1 incomplete expected 0"];
+    let expected = [
+        "> started #2 s1 u1 open at 0",
+        "> error s1 u1 checksum-mismatch expected 0",
+        "> error #3 s1 u1 incomplete expected 0",
+    ];
     assert_eq!(rig.opened(1, 5), expected);
 }
 
@@ -130,17 +205,28 @@ fn complete_by_upload_id_is_the_same_as_by_stream() {
     let mut rig = Rig::uploading(5);
     rig.chunk(1, 0, "01234");
     rig.stored(1, 5);
-    let by_id = |id: i64, number| json!({"type": "complete-upload", "id": id, "upload_id": upload(number)});
+    let by_id =
+        |id: i64, number| json!({"type": "complete-upload", "id": id, "upload_id": upload(number)});
     assert_eq!(rig.text(by_id(3, 1)), ["complete #3 s1 u1"]);
     rig.completed(3, 5);
-    assert_eq!(rig.text(by_id(4, 77)), ["complete #4 u77"], "an upload of another session is asked for");
+    assert_eq!(
+        rig.text(by_id(4, 77)),
+        ["complete #4 u77"],
+        "an upload of another session is asked for"
+    );
     assert_eq!(rig.completed(4, 5), ["> completed #4 u77 5 cached"]);
 }
 
 #[test]
 fn complete_of_an_unknown_stream_is_not_found() {
-    assert_eq!(Rig::connected().text(complete(2, 9)), ["> error #2 s9 not-found"]);
-    assert_eq!(Rig::connected().text(abort(2, 9)), ["> error #2 s9 not-found"]);
+    assert_eq!(
+        Rig::connected().text(complete(2, 9)),
+        ["> error #2 s9 not-found"]
+    );
+    assert_eq!(
+        Rig::connected().text(abort(2, 9)),
+        ["> error #2 s9 not-found"]
+    );
 }
 
 #[test]
@@ -148,10 +234,21 @@ fn complete_while_completing_is_a_conflict_and_the_first_goes_on() {
     let mut rig = Rig::uploading(5);
     rig.chunk(1, 0, "01234");
     rig.text(complete(3, 1));
-    assert_eq!(rig.text(complete(4, 1)), ["> error #4 s1 u1 conflict"], "before the bytes are stored");
+    assert_eq!(
+        rig.text(complete(4, 1)),
+        ["> error #4 s1 u1 conflict"],
+        "before the bytes are stored"
+    );
     rig.stored(1, 5);
-    assert_eq!(rig.text(complete(5, 1)), ["> error #5 s1 u1 conflict"], "while the file is made");
-    assert_eq!(rig.completed(3, 5), ["release s1", "> completed #3 u1 5 cached"]);
+    assert_eq!(
+        rig.text(complete(5, 1)),
+        ["> error #5 s1 u1 conflict"],
+        "while the file is made"
+    );
+    assert_eq!(
+        rig.completed(3, 5),
+        ["release s1", "> completed #3 u1 5 cached"]
+    );
 }
 
 #[test]
@@ -163,7 +260,10 @@ fn a_complete_that_failed_for_now_can_be_repeated() {
     let lines = rig.complete_failed(3, refusal(ErrorCode::Unavailable).retry_after_ms(50));
     assert_eq!(lines, ["> error #3 s1 u1 unavailable after 50"]);
     assert_eq!(rig.text(complete(4, 1)), ["complete #4 s1 u1"]);
-    assert_eq!(rig.completed(4, 5), ["release s1", "> completed #4 u1 5 cached"]);
+    assert_eq!(
+        rig.completed(4, 5),
+        ["release s1", "> completed #4 u1 5 cached"]
+    );
 }
 
 #[test]
@@ -173,7 +273,10 @@ fn a_complete_that_finds_bytes_lost_has_them_sent_again() {
     rig.stored(1, 5);
     rig.text(complete(3, 1));
     let lost = refusal(ErrorCode::Incomplete).expecting(2);
-    assert_eq!(rig.complete_failed(3, lost), ["> error #3 s1 u1 incomplete expected 2"]);
+    assert_eq!(
+        rig.complete_failed(3, lost),
+        ["> error #3 s1 u1 incomplete expected 2"]
+    );
     assert_eq!(rig.chunk(1, 2, "234"), ["store s1 2+3"]);
     rig.stored(1, 5);
     assert_eq!(rig.text(complete(4, 1)), ["complete #4 s1 u1"]);
@@ -185,8 +288,14 @@ fn a_complete_that_failed_for_good_ends_the_upload() {
     rig.chunk(1, 0, "01234");
     rig.stored(1, 5);
     rig.text(complete(3, 1));
-    assert_eq!(rig.complete_failed(3, refusal(ErrorCode::DigestMismatch)), ["> error #3 s1 u1 digest-mismatch", "release s1"]);
-    assert_eq!(rig.text(complete(4, 1)), ["> error #4 s1 u1 digest-mismatch"]);
+    assert_eq!(
+        rig.complete_failed(3, refusal(ErrorCode::DigestMismatch)),
+        ["> error #3 s1 u1 digest-mismatch", "release s1"]
+    );
+    assert_eq!(
+        rig.text(complete(4, 1)),
+        ["> error #4 s1 u1 digest-mismatch"]
+    );
     assert_eq!(rig.chunk(1, 0, "01234"), [""; 0]);
 }
 
@@ -200,7 +309,14 @@ fn a_store_failure_refuses_the_complete_that_waits_for_it() {
     rig.chunk(1, 0, "01234");
     rig.text(complete(4, 1));
     let lines = rig.store_failed(1, refusal(ErrorCode::TypeForbidden));
-    assert_eq!(lines, ["> error s1 u1 type-forbidden", "release s1", "> error #4 s1 u1 type-forbidden"]);
+    assert_eq!(
+        lines,
+        [
+            "> error s1 u1 type-forbidden",
+            "release s1",
+            "> error #4 s1 u1 type-forbidden"
+        ]
+    );
 }
 
 #[test]
@@ -254,7 +370,13 @@ fn abort_behind_a_start_waits_for_it() {
     rig.chunk(1, 0, "01234");
     assert_eq!(rig.text(abort(3, 1)), [""; 0]);
     assert_eq!(rig.text(complete(4, 1)), [""; 0]);
-    let expected = ["> started #2 s1 u1 open at 0", "store s1 0+5", "release s1", "abort #3 u1", "> error #4 s1 u1 aborted"];
+    let expected = [
+        "> started #2 s1 u1 open at 0",
+        "store s1 0+5",
+        "release s1",
+        "abort #3 u1",
+        "> error #4 s1 u1 aborted",
+    ];
     assert_eq!(rig.opened(1, 5), expected);
     assert_eq!(rig.aborted(3, 1), ["> aborted #3 u1"]);
     assert_eq!(rig.session.in_flight(), 0);
@@ -278,19 +400,34 @@ fn an_abort_that_came_too_late_does_not_hide_the_file() {
     rig.stored(1, 5);
     rig.text(complete(3, 1));
     rig.text(abort(4, 1));
-    assert_eq!(rig.completed(3, 5), ["release s1", "> completed #3 u1 5 cached"]);
-    let lines = rig.say(Input::Aborted(4, upload(1), Err(refusal(ErrorCode::Conflict))));
+    assert_eq!(
+        rig.completed(3, 5),
+        ["release s1", "> completed #3 u1 5 cached"]
+    );
+    let lines = rig.say(Input::Aborted(
+        4,
+        upload(1),
+        Err(refusal(ErrorCode::Conflict)),
+    ));
     assert_eq!(lines, ["> error #4 u1 conflict"]);
     assert_eq!(rig.text(complete(5, 1)), ["complete #5 u1"]);
 }
 
 #[test]
 fn abort_by_upload_id() {
-    let by_id = |id: i64, number| json!({"type": "abort-upload", "id": id, "upload_id": upload(number)});
+    let by_id =
+        |id: i64, number| json!({"type": "abort-upload", "id": id, "upload_id": upload(number)});
     let mut rig = Rig::uploading(5);
     assert_eq!(rig.text(by_id(3, 1)), ["release s1", "abort #3 u1"]);
     assert_eq!(rig.text(by_id(4, 77)), ["abort #4 u77"]);
-    assert_eq!(rig.say(Input::Aborted(4, upload(77), Err(refusal(ErrorCode::NotFound)))), ["> error #4 u77 not-found"]);
+    assert_eq!(
+        rig.say(Input::Aborted(
+            4,
+            upload(77),
+            Err(refusal(ErrorCode::NotFound))
+        )),
+        ["> error #4 u77 not-found"]
+    );
 }
 
 #[test]
@@ -303,16 +440,28 @@ fn too_many_uploads_are_refused_and_their_chunks_dropped() {
     assert_eq!(rig.chunk(4, 0, "01234"), [""; 0]);
     assert_eq!(rig.text(complete(5, 4)), ["> error #5 s4 too-many-uploads"]);
     rig.started(1, Err(refusal(ErrorCode::QuotaExceeded)));
-    assert_eq!(rig.text(start(6, 4, 5)), ["start s4 of 5"], "there is room again");
+    assert_eq!(
+        rig.text(start(6, 4, 5)),
+        ["start s4 of 5"],
+        "there is room again"
+    );
 }
 
 #[test]
 fn a_start_on_a_live_stream_is_a_conflict() {
     let mut rig = Rig::connected();
     rig.text(start(2, 1, 5));
-    assert_eq!(rig.text(start(3, 1, 5)), ["> error #3 s1 conflict"], "while it is being opened");
+    assert_eq!(
+        rig.text(start(3, 1, 5)),
+        ["> error #3 s1 conflict"],
+        "while it is being opened"
+    );
     rig.opened(1, 5);
-    assert_eq!(rig.text(start(4, 1, 5)), ["> error #4 s1 conflict"], "while it is open");
+    assert_eq!(
+        rig.text(start(4, 1, 5)),
+        ["> error #4 s1 conflict"],
+        "while it is open"
+    );
     assert_eq!(rig.chunk(1, 0, "01234"), ["store s1 0+5"]);
 }
 
@@ -321,7 +470,16 @@ fn resuming_goes_on_where_the_server_says() {
     let mut rig = Rig::connected();
     let resume = json!({"type": "start-transfer", "id": 2, "stream": 1, "upload_id": upload(5), "name": "ignored"});
     assert_eq!(rig.text(resume), ["resume s1 u5"]);
-    assert_eq!(rig.started(1, Ok(Opened { offset: 6, ..opened(5, 10) })), ["> started #2 s1 u5 open at 6"]);
+    assert_eq!(
+        rig.started(
+            1,
+            Ok(Opened {
+                offset: 6,
+                ..opened(5, 10)
+            })
+        ),
+        ["> started #2 s1 u5 open at 6"]
+    );
     assert_eq!(rig.chunk(1, 0, "01234"), ["> acked s1 u5 6"]);
     assert_eq!(rig.chunk(1, 6, "6789"), ["store s1 6+4"]);
 }
@@ -330,24 +488,48 @@ fn resuming_goes_on_where_the_server_says() {
 fn a_resume_with_all_bytes_held_completes_at_once() {
     let mut rig = Rig::connected();
     rig.text(start(2, 1, 5));
-    rig.started(1, Ok(Opened { offset: 5, ..opened(1, 5) }));
+    rig.started(
+        1,
+        Ok(Opened {
+            offset: 5,
+            ..opened(1, 5)
+        }),
+    );
     assert_eq!(rig.text(complete(3, 1)), ["complete #3 s1 u1"]);
 }
 
 #[test]
 fn starting_what_has_ended_tells_how() {
-    let stored = Opened { offset: 5, status: TransferStatus::UploadedSuccessfully, ..opened(1, 5) };
+    let stored = Opened {
+        offset: 5,
+        status: TransferStatus::UploadedSuccessfully,
+        ..opened(1, 5)
+    };
     let mut rig = Rig::connected();
     rig.text(start(2, 1, 5));
     rig.chunk(1, 0, "01234");
     rig.text(complete(3, 1));
-    let expected = ["> started #2 s1 u1 uploaded_successfully at 5", "> acked s1 u1 5", "complete #3 u1"];
+    let expected = [
+        "> started #2 s1 u1 uploaded_successfully at 5",
+        "> acked s1 u1 5",
+        "complete #3 u1",
+    ];
     assert_eq!(rig.started(1, Ok(stored)), expected);
 
-    let rejected = Opened { status: TransferStatus::Rejected, ended: Some(refusal(ErrorCode::DigestMismatch)), ..opened(1, 5) };
+    let rejected = Opened {
+        status: TransferStatus::Rejected,
+        ended: Some(refusal(ErrorCode::DigestMismatch)),
+        ..opened(1, 5)
+    };
     let mut rig = Rig::connected();
     rig.text(start(2, 1, 5));
     rig.chunk(1, 0, "01234");
     rig.text(complete(3, 1));
-    assert_eq!(rig.started(1, Ok(rejected)), ["> started #2 s1 u1 rejected at 0", "> error #3 s1 u1 digest-mismatch"]);
+    assert_eq!(
+        rig.started(1, Ok(rejected)),
+        [
+            "> started #2 s1 u1 rejected at 0",
+            "> error #3 s1 u1 digest-mismatch"
+        ]
+    );
 }

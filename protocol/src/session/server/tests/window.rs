@@ -16,9 +16,15 @@ fn reading_pauses_when_a_stream_has_no_room_for_a_chunk() {
         assert!(rig.session.wants_input(), "{offset}");
         rig.chunk(1, offset, "0123456789");
     }
-    assert!(rig.session.wants_input(), "30 of 40 in flight: one more fits");
+    assert!(
+        rig.session.wants_input(),
+        "30 of 40 in flight: one more fits"
+    );
     rig.chunk(1, 30, "0");
-    assert!(!rig.session.wants_input(), "31 of 40 in flight: ten more might not");
+    assert!(
+        !rig.session.wants_input(),
+        "31 of 40 in flight: ten more might not"
+    );
     rig.stored(1, 1);
     assert!(rig.session.wants_input());
 }
@@ -52,7 +58,10 @@ fn reading_pauses_when_all_streams_together_have_no_room() {
     rig.chunk(2, 30, "0123456789");
     assert!(!rig.session.wants_input());
     rig.store_failed(1, refusal(ErrorCode::Unavailable));
-    assert!(rig.session.wants_input(), "a failed store leaves nothing in flight");
+    assert!(
+        rig.session.wants_input(),
+        "a failed store leaves nothing in flight"
+    );
 }
 
 #[test]
@@ -90,14 +99,25 @@ fn requests_behind_a_start_are_pending_too() {
         rig.text(complete(id, 1));
     }
     assert!(!rig.session.wants_input());
-    assert_eq!(rig.started(1, Err(refusal(ErrorCode::QuotaExceeded))).len(), 5);
+    assert_eq!(
+        rig.started(1, Err(refusal(ErrorCode::QuotaExceeded))).len(),
+        5
+    );
     assert!(rig.session.wants_input());
 }
 
 #[test]
 fn tiny_chunks_are_bounded_by_their_number() {
-    let limits = Limits { window_bytes: 1 << 20, max_file_bytes: 1 << 30, ..rules().limits };
-    let mut rig = Rig::connected_with(Rules { limits, session_window_bytes: 1 << 20, ..rules() });
+    let limits = Limits {
+        window_bytes: 1 << 20,
+        max_file_bytes: 1 << 30,
+        ..rules().limits
+    };
+    let mut rig = Rig::connected_with(Rules {
+        limits,
+        session_window_bytes: 1 << 20,
+        ..rules()
+    });
     rig.text(start(2, 1, 1 << 20));
     let half = MAX_CHUNKS_IN_FLIGHT as u64 / 2;
     for offset in 0..half {
@@ -115,14 +135,27 @@ fn tiny_chunks_are_bounded_by_their_number() {
 }
 
 fn drain(rig: &mut Rig) -> Vec<String> {
-    rig.say(Input::Drain { retry_after: Duration::from_millis(2500) })
+    rig.say(Input::Drain {
+        retry_after: Duration::from_millis(2500),
+    })
 }
 
 #[test]
 fn draining_an_idle_session_closes_at_once() {
-    assert_eq!(drain(&mut Rig::connected()), ["> draining 2500", "close 1012"]);
-    assert_eq!(drain(&mut Rig::uploading(10)), ["> draining 2500", "close 1012"], "an upload that waits for bytes is resumed later");
-    assert_eq!(drain(&mut Rig::fresh()), ["close 1012"], "nobody to tell yet");
+    assert_eq!(
+        drain(&mut Rig::connected()),
+        ["> draining 2500", "close 1012"]
+    );
+    assert_eq!(
+        drain(&mut Rig::uploading(10)),
+        ["> draining 2500", "close 1012"],
+        "an upload that waits for bytes is resumed later"
+    );
+    assert_eq!(
+        drain(&mut Rig::fresh()),
+        ["close 1012"],
+        "nobody to tell yet"
+    );
 }
 
 #[test]
@@ -145,11 +178,23 @@ fn draining_finishes_requests_under_way() {
     rig.text(complete(3, 1));
     rig.text(json!({"type": "get-history", "id": 4}));
     assert_eq!(drain(&mut rig), ["> draining 2500"]);
-    assert_eq!(rig.opened(1, 5), ["> started #2 s1 u1 open at 0", "store s1 0+5"]);
+    assert_eq!(
+        rig.opened(1, 5),
+        ["> started #2 s1 u1 open at 0", "store s1 0+5"]
+    );
     assert_eq!(rig.stored(1, 5), ["> acked s1 u1 5", "complete #3 s1 u1"]);
-    assert_eq!(rig.completed(3, 5), ["release s1", "> completed #3 u1 5 cached"]);
-    let history = crate::message::History { id: 4, files: Vec::new(), next_cursor: None };
-    let lines = rig.say(Input::Replied(Box::new(crate::message::ServerMessage::History(history))));
+    assert_eq!(
+        rig.completed(3, 5),
+        ["release s1", "> completed #3 u1 5 cached"]
+    );
+    let history = crate::message::History {
+        id: 4,
+        files: Vec::new(),
+        next_cursor: None,
+    };
+    let lines = rig.say(Input::Replied(Box::new(
+        crate::message::ServerMessage::History(history),
+    )));
     assert_eq!(lines.last().unwrap(), "close 1012");
 }
 
@@ -159,5 +204,8 @@ fn draining_with_a_failing_store_ends_too() {
     rig.chunk(1, 0, "01234");
     drain(&mut rig);
     let lines = rig.store_failed(1, refusal(ErrorCode::Unavailable).retry_after_ms(5));
-    assert_eq!(lines, ["> error s1 u1 unavailable expected 0 after 5", "close 1012"]);
+    assert_eq!(
+        lines,
+        ["> error s1 u1 unavailable expected 0 after 5", "close 1012"]
+    );
 }

@@ -1,0 +1,343 @@
+//! Runs one session: moves frames between the wire and the session's state machine, and has the work done that it asks for.
+
+use super::{
+    event::{Connected, Event, Feed},
+    wire::{Incoming, Wire},
+    work::Work,
+    writer::{Order, Orders, Writer},
+};
+use crate::{
+    Gateway,
+    budget::Share,
+    registry::Place,
+    topics::{Cursor, Ear, Hint},
+    uploads::Started,
+};
+use jiff::Timestamp;
+use protocol::{
+    Refusal, SessionId,
+    message::{CloseCode, ServerMessage},
+    session::server::{Input, Moment, Output, Session, StreamUse},
+};
+use rand::RngExt;
+use service_kit::lifecycle::Shutdown;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+/// A session's driver. Everything that takes time is done elsewhere and comes back as an [`Event`].
+pub(super) struct Driver<S> {
+    gateway: Arc<Gateway>,
+    wire: Wire<S>,
+    session: Session,
+    opened: Instant,
+    work: Work,
+    events: mpsc::UnboundedReceiver<Event>,
+    feed: Feed,
+    /// The session's place among those of its user, once connected.
+    place: Option<Place>,
+    ear: Ear,
+    cursors: HashMap<Arc<str>, Cursor>,
+    writers: HashMap<StreamUse, Orders>,
+    share: Share,
+}
+
+/// How a session ends.
+enum End {
+    /// The client is gone.
+    Gone,
+    /// The server closes.
+    Close(CloseCode, &'static str),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    /// A driver of a fresh socket; `token` came with the upgrade.
+    pub(super) async fn new(
+        gateway: Arc<Gateway>,
+        io: S,
+        id: SessionId,
+        token: Option<String>,
+    ) -> Self {
+        let rules = gateway.rules;
+        let (feed, events) = mpsc::unbounded_channel();
+        let ear = Ear::new();
+        let opened = Instant::now();
+        let largest = usize::try_from(rules.limits.max_message_bytes).unwrap_or(usize::MAX);
+        Self {
+            wire: Wire::new(io, largest).await,
+            session: Session::new(
+                rules,
+                Moment {
+                    elapsed: Duration::ZERO,
+                    wall: Timestamp::now(),
+                },
+            ),
+            opened,
+            work: Work::new(gateway.clone(), id, token, feed.clone(), ear.sender()),
+            events,
+            feed,
+            place: None,
+            ear,
+            cursors: HashMap::new(),
+            writers: HashMap::new(),
+            share: gateway.budget.share(),
+            gateway,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(super) async fn run(mut self, shutdown: &Shutdown) {
+        self.refuse_bad_upgrade_token();
+        let end = self.go(shutdown).await;
+        let Self {
+            wire,
+            writers,
+            place,
+            ..
+        } = self;
+        // Lets go of uploads and of the place before the farewell, which may take its time.
+        drop((writers, place));
+        if let End::Close(code, reason) = end {
+            metrics::counter!("sluice_session_closes_total", "code" => code.code().to_string())
+                .increment(1);
+            tracing::debug!(code = code.code(), reason, "closing the socket");
+            wire.close(code, reason).await;
+        }
+    }
+
+    async fn go(&mut self, shutdown: &Shutdown) -> End {
+        let mut draining = false;
+        loop {
+            if let Some(end) = self.carry_out() {
+                return end;
+            }
+            let reads = self.session.wants_input() && !self.share.owes();
+            let deadline = self.opened + self.session.deadline(self.now());
+            tokio::select! {
+                () = shutdown.abort().cancelled() => return End::Close(CloseCode::GoingAway, "the server stops"),
+                () = shutdown.draining().cancelled(), if !draining => {
+                    draining = true;
+                    self.drain();
+                }
+                // An answer makes room for more, so answers go first.
+                Some(event) = self.events.recv() => self.on_event(event),
+                incoming = self.wire.turn(reads) => match incoming {
+                    Incoming::Gone => return End::Gone,
+                    Incoming::TooBig => return End::Close(CloseCode::MessageTooBig, "the message is too big"),
+                    Incoming::Malformed => return End::Close(CloseCode::Malformed, "this is not WebSocket"),
+                    Incoming::Text(text) => self.handle(Input::Text(text.as_str().to_owned())),
+                    Incoming::Binary(message) => self.handle(Input::Binary(message)),
+                    Incoming::Life => self.handle(Input::Life),
+                },
+                () = self.share.settle(), if self.share.owes() => self.handle(Input::Life),
+                Some(hint) = self.ear.next(), if self.place.is_some() => self.on_hint(hint),
+                () = tokio::time::sleep_until(deadline.into()) => self.session.tick(self.now()),
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            elapsed: self.opened.elapsed(),
+            wall: Timestamp::now(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now();
+        self.session.handle(input, now);
+        self.share.fit(self.session.in_flight());
+    }
+
+    /// A bad token in the upgrade closes at once; a good one waits for `connect`.
+    fn refuse_bad_upgrade_token(&self) {
+        let Some(token) = self.work.upgrade_token() else {
+            return;
+        };
+        let (gateway, feed) = (self.gateway.clone(), self.feed.clone());
+        tokio::spawn(async move {
+            if let Err(refusal) = gateway.tokens.verify(&token).await
+                && refusal.code == protocol::ErrorCode::Unauthenticated
+            {
+                // The session may be gone already.
+                let _ = feed.send(Event::Input(Input::Revoked));
+            }
+        });
+    }
+
+    fn drain(&mut self) {
+        // Spread out, so that a restarted server is not met by all of its clients at once.
+        let spread = self.gateway.config.drain_spread.duration();
+        let retry_after = spread.mul_f64(rand::rng().random_range(0.1..=1.0));
+        self.handle(Input::Drain { retry_after });
+    }
+
+    /// Does what the session has asked for since.
+    fn carry_out(&mut self) -> Option<End> {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Send(message) => self.send(&message),
+                Output::Ping => self
+                    .wire
+                    .send(Message::Ping(tokio_tungstenite::tungstenite::Bytes::new())),
+                Output::Close { code, reason } => return Some(End::Close(code, reason)),
+                Output::Store {
+                    of,
+                    offset,
+                    payload,
+                } => self.order(of, Order::Store { offset, payload }),
+                Output::Complete { of, digest } => match of.stream {
+                    Some(stream) => self.order(stream, Order::Complete { of, digest }),
+                    None => self.work.complete(self.session.caller(), of, digest),
+                },
+                Output::Release(of) => drop(self.writers.remove(&of)),
+                other => self.work.start(self.session.caller(), other),
+            }
+        }
+        if self.wire.queued_bytes() > self.gateway.config.slow_reader_bytes.as_usize() {
+            return Some(End::Close(
+                CloseCode::SlowConsumer,
+                "the client reads too slowly",
+            ));
+        }
+        if self.wire.stalled_for() > self.gateway.config.heartbeat.duration() * 2 {
+            return Some(End::Close(
+                CloseCode::SlowConsumer,
+                "the client does not read",
+            ));
+        }
+        self.read_gaps();
+        None
+    }
+
+    fn send(&mut self, message: &ServerMessage) {
+        self.send_text(message.to_json().into());
+    }
+
+    fn send_text(&mut self, text: Utf8Bytes) {
+        self.wire.send(Message::Text(text));
+    }
+
+    fn order(&mut self, of: StreamUse, order: Order) {
+        // A writer that has ended has said why; the session hears of it next.
+        if let Some(writer) = self.writers.get(&of) {
+            let _ = writer.send(order);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Input(input) => self.handle(input),
+            Event::Connected(connected) => self.on_connected(*connected),
+            Event::Started(of, started) => self.on_started(of, *started),
+            Event::Subscribed(cursor, reply) => {
+                self.cursors.insert(cursor.log.clone(), cursor);
+                self.handle(Input::Replied(reply));
+            }
+            Event::Unsubscribed(topic, reply) => {
+                self.cursors.retain(|_, cursor| cursor.topic != topic);
+                self.handle(Input::Replied(reply));
+            }
+            Event::Refreshed(id, answer) => {
+                if let (Ok(verified), Some(place)) = (&answer, &self.place) {
+                    place.refreshed(verified.generation);
+                }
+                self.handle(Input::Refreshed(
+                    id,
+                    answer.map(|verified| verified.expires_at),
+                ));
+            }
+            Event::Read(log, page) => {
+                let Some(cursor) = self.cursors.get_mut(&log) else {
+                    return;
+                };
+                let texts = match page {
+                    Ok(page) => cursor.read(page),
+                    Err(error) => {
+                        tracing::warn!(%error, "missed notifications can't be read now; the next comparison of heads tries again");
+                        cursor.reading_failed();
+                        return;
+                    }
+                };
+                texts.into_iter().for_each(|text| self.send_text(text));
+            }
+        }
+    }
+
+    fn on_connected(&mut self, connected: Connected) {
+        let Connected {
+            admission,
+            place,
+            cursors,
+        } = connected;
+        self.place = Some(place);
+        self.handle(Input::Authenticated(Ok(admission)));
+        // `connected` is said first, then comes what was missed.
+        if let Some(caller) = self.session.caller() {
+            tracing::Span::current().record("user_id", tracing::field::display(caller.user_id));
+        }
+        self.cursors = cursors
+            .into_iter()
+            .map(|cursor| (cursor.log.clone(), cursor))
+            .collect();
+    }
+
+    fn on_started(&mut self, of: StreamUse, started: Result<Started, Refusal>) {
+        let answer = started.map(|started| {
+            let opened = Box::new(started.opened());
+            if let (Some(hold), Some(caller)) = (started.hold, self.session.caller()) {
+                let upload = started.upload;
+                let held = self.gateway.holders.take(
+                    upload.upload_id,
+                    hold.generation,
+                    of,
+                    self.feed.clone(),
+                );
+                let uploads = self.gateway.uploads.clone();
+                let writer = Writer {
+                    uploads,
+                    caller: caller.clone(),
+                    upload,
+                    hold,
+                    held,
+                    of,
+                    feed: self.feed.clone(),
+                };
+                self.writers.insert(of, writer.spawn());
+            }
+            opened
+        });
+        self.handle(Input::Started(of, answer));
+    }
+
+    fn on_hint(&mut self, hint: Hint) {
+        let Some(cursor) = self.cursors.get_mut(hint.log()) else {
+            return;
+        };
+        if let Some(text) = cursor.hear(hint) {
+            self.send_text(text);
+        }
+    }
+
+    /// Has the log read where something was missed, unless the client has enough to read already.
+    fn read_gaps(&mut self) {
+        if self.wire.queued_bytes() > self.gateway.config.slow_reader_bytes.as_usize() / 2 {
+            return;
+        }
+        let Some(caller) = self.session.caller() else {
+            return;
+        };
+        for cursor in self.cursors.values_mut() {
+            if let Some(after) = cursor.start_reading() {
+                self.work.read_log(caller, cursor, after);
+            }
+        }
+    }
+}

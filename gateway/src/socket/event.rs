@@ -1,0 +1,40 @@
+//! What a session's driver hears beside the wire: answers to work, and what others tell the session.
+
+use crate::{registry::Place, tokens::Verified, topics::Cursor, uploads::Started};
+use protocol::{
+    Refusal, Topic,
+    message::{RequestId, ServerMessage},
+    session::server::{Admission, Input, StreamUse},
+    upload::LogPage,
+};
+use service_kit::peer::PeerError;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Feeds one session's driver.
+pub(crate) type Feed = mpsc::UnboundedSender<Event>;
+
+/// Something that a driver hears.
+pub(crate) enum Event {
+    /// For the session's state machine, as it is.
+    Input(Input),
+    /// The `connect` is good.
+    Connected(Box<Connected>),
+    /// An upload was opened, or not.
+    Started(StreamUse, Box<Result<Started, Refusal>>),
+    /// A topic is heard from now on.
+    Subscribed(Cursor, Box<ServerMessage>),
+    /// A topic is heard no more.
+    Unsubscribed(Topic, Box<ServerMessage>),
+    /// A fresh token is good, or not.
+    Refreshed(RequestId, Result<Verified, Refusal>),
+    /// A stretch of a log.
+    Read(Arc<str>, Result<LogPage, PeerError>),
+}
+
+/// A session that is admitted.
+pub(crate) struct Connected {
+    pub(crate) admission: Box<Admission>,
+    pub(crate) place: Place,
+    pub(crate) cursors: Vec<Cursor>,
+}

@@ -1,0 +1,224 @@
+//! Verifies access tokens without asking anyone: keys and revocations are followed in the background.
+
+use crate::refusals;
+use http::Method;
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use protocol::{
+    ErrorCode, Refusal, UserId,
+    identity::Caller,
+    token::{Claims, Jwks, Revocations},
+};
+use service_kit::peer::{Peer, PeerError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+use tokio::sync::{broadcast, watch};
+
+/// How long one look at the revocations waits for news.
+const POLL: Duration = Duration::from_millis(300);
+
+/// Older than this, the revocations known say nothing: tokens are refused rather than guessed about.
+const STALE: Duration = Duration::from_secs(1);
+
+/// Keys are asked for again at most this often when tokens name an unknown one.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// A token that was found good.
+#[derive(Clone, Debug)]
+pub(crate) struct Verified {
+    pub(crate) caller: Caller,
+    pub(crate) generation: u64,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// What a token must say to be one of ours.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    /// Who signs.
+    pub issuer: String,
+    /// For whom.
+    pub audience: String,
+}
+
+/// What the gateway knows of tokens.
+pub(crate) struct Tokens {
+    auth: Peer,
+    rules: TokenRules,
+    keys: RwLock<HashMap<String, DecodingKey>>,
+    keys_asked: tokio::sync::Mutex<Option<Instant>>,
+    /// Each user's lowest generation that is still good.
+    floors: Mutex<HashMap<UserId, u64>>,
+    seen: watch::Sender<Seen>,
+    revoked: broadcast::Sender<(UserId, u64)>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    seq: u64,
+    at: Option<Instant>,
+}
+
+impl Tokens {
+    pub(crate) fn new(auth: Peer, rules: TokenRules) -> Arc<Self> {
+        Arc::new(Self {
+            auth,
+            rules,
+            keys: RwLock::default(),
+            keys_asked: tokio::sync::Mutex::default(),
+            floors: Mutex::default(),
+            seen: watch::Sender::default(),
+            revoked: broadcast::Sender::new(1024),
+        })
+    }
+
+    /// Revocations as they become known: tokens of the user below the generation are good no more. Who lags behind asks
+    /// [`is_revoked`](Self::is_revoked) of all it cares for.
+    pub(crate) fn revocations(&self) -> broadcast::Receiver<(UserId, u64)> {
+        self.revoked.subscribe()
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// `unauthenticated` for a token that is no good; `unavailable` when keys or revocations can't be learned of.
+    pub(crate) async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
+        let claims = self.decode(token).await?;
+        if self.seen.borrow().at.is_none_or(|at| at.elapsed() > STALE) {
+            self.wait_until_fresh().await?;
+        }
+        if self.is_revoked(claims.sub, claims.generation) {
+            return Err(unauthenticated("the user has logged out; log in again"));
+        }
+        let expires_at = i64::try_from(claims.exp)
+            .ok()
+            .and_then(|exp| Timestamp::from_second(exp).ok());
+        Ok(Verified {
+            expires_at: expires_at
+                .ok_or_else(|| unauthenticated("the token's expiry makes no sense"))?,
+            generation: claims.generation,
+            caller: claims.into(),
+        })
+    }
+
+    /// Whether tokens of this generation are good no more.
+    pub(crate) fn is_revoked(&self, user: UserId, generation: u64) -> bool {
+        let floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        floors.get(&user).is_some_and(|floor| generation < *floor)
+    }
+
+    /// Waits until the revocation of this number is known here, so that whoever caused it can rely on it.
+    pub(crate) async fn wait_for(&self, seq: u64) {
+        let mut seen = self.seen.subscribe();
+        let known = seen.wait_for(|seen| seen.seq >= seq);
+        // After this time tokens are refused anyway, since the revocations known are stale.
+        let _ = tokio::time::timeout(STALE, known).await;
+    }
+
+    async fn wait_until_fresh(&self) -> Result<(), Refusal> {
+        let mut seen = self.seen.subscribe();
+        let fresh = seen.wait_for(|seen| seen.at.is_some_and(|at| at.elapsed() <= STALE));
+        match tokio::time::timeout(STALE, fresh).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(refusals::unavailable(
+                "logouts can't be learned of at the moment",
+            )),
+        }
+    }
+
+    async fn decode(&self, token: &str) -> Result<Claims, Refusal> {
+        let bad = |_| unauthenticated("the token is not one of ours, or has expired; log in again");
+        let header = jsonwebtoken::decode_header(token).map_err(bad)?;
+        let key_id = header
+            .kid
+            .ok_or_else(|| unauthenticated("the token names no key"))?;
+        let key = match self.key(&key_id) {
+            Some(key) => key,
+            None => {
+                self.load_keys()
+                    .await
+                    .map_err(|error| refusals::unavailable(error.to_string()))?;
+                self.key(&key_id)
+                    .ok_or_else(|| unauthenticated("the token is signed with an unknown key"))?
+            }
+        };
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = 0;
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.set_issuer(&[&self.rules.issuer]);
+        validation.set_audience(&[&self.rules.audience]);
+        Ok(jsonwebtoken::decode::<Claims>(token, &key, &validation)
+            .map_err(bad)?
+            .claims)
+    }
+
+    fn key(&self, id: &str) -> Option<DecodingKey> {
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
+    }
+
+    async fn load_keys(&self) -> Result<(), PeerError> {
+        let mut asked = self.keys_asked.lock().await;
+        if asked.is_some_and(|at| at.elapsed() < KEYS_EVERY) {
+            return Ok(());
+        }
+        let jwks: Jwks = self.auth.get_json("/.well-known/jwks.json").await?;
+        let keys = jwks
+            .keys
+            .into_iter()
+            .filter_map(|key| Some((key.kid, DecodingKey::from_ed_components(&key.x).ok()?)));
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
+        *asked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Follows revocations for ever.
+    pub(crate) async fn follow(&self) {
+        loop {
+            let seq = self.seen.borrow().seq;
+            let path = format!("/auth/revocations?after={seq}&wait_ms={}", POLL.as_millis());
+            match self
+                .auth
+                .request(Method::GET, path)
+                .deadline(STALE)
+                .receive::<Revocations>()
+                .await
+            {
+                Ok(news) => self.learn(&news),
+                Err(error) => {
+                    tracing::warn!(%error, "can't learn of logouts; refusing tokens until it is possible again");
+                    tokio::time::sleep(POLL).await;
+                }
+            }
+        }
+    }
+
+    fn learn(&self, news: &Revocations) {
+        {
+            let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+            for revocation in &news.revoked {
+                let floor = floors.entry(revocation.user_id).or_default();
+                *floor = revocation.generation.max(*floor);
+            }
+        }
+        for revocation in &news.revoked {
+            // Nobody listening is fine: there is no session to close.
+            let _ = self
+                .revoked
+                .send((revocation.user_id, revocation.generation));
+        }
+        self.seen.send_replace(Seen {
+            seq: news.seq,
+            at: Some(Instant::now()),
+        });
+    }
+}
+
+fn unauthenticated(detail: &str) -> Refusal {
+    Refusal::new(ErrorCode::Unauthenticated, detail)
+}

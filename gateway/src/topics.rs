@@ -1,0 +1,388 @@
+//! Notifications on their way to the sockets: who hears which topic, and how nothing of a topic is missed.
+//!
+//! News are hints. Each session keeps, per topic, the number of the last notification that it has sent to its client, and
+//! takes the next one only; whenever there is a gap it reads the log. So a hint may be lost, doubled or late.
+
+use crate::refusals;
+use protocol::{
+    ErrorCode, Refusal, TenantId, Topic,
+    event::Notification,
+    message::ServerMessage,
+    topic::{Position, TopicState},
+    upload::{LogHead, LogPage, LogQuery},
+};
+use service_kit::peer::{Peer, PeerError};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use storage::events::{EventError, Events, News};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+/// News waiting for one session; beyond it the session finds a gap and reads the log.
+const QUEUE: usize = 64;
+
+/// Notifications read from the log at once.
+pub(crate) const PAGE: u32 = 200;
+
+/// What a session is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Hint {
+    /// A notification, encoded once for all who hear it.
+    Notification {
+        log: Arc<str>,
+        epoch: Arc<str>,
+        offset: u64,
+        text: Utf8Bytes,
+    },
+    /// How far a topic has come.
+    Head { log: Arc<str>, offset: u64 },
+}
+
+impl Hint {
+    /// The log that it is about.
+    pub(crate) fn log(&self) -> &str {
+        match self {
+            Self::Notification { log, .. } | Self::Head { log, .. } => log,
+        }
+    }
+}
+
+/// Who hears what, and where the log is.
+pub(crate) struct Topics {
+    uploader: Peer,
+    events: Arc<dyn Events>,
+    replay_limit: u64,
+    listeners: Mutex<HashMap<Arc<str>, Vec<mpsc::Sender<Hint>>>>,
+}
+
+/// One session's ear. Dropping it ends all of its subscriptions.
+pub(crate) struct Ear {
+    sender: mpsc::Sender<Hint>,
+    hints: mpsc::Receiver<Hint>,
+}
+
+impl Ear {
+    pub(crate) fn new() -> Self {
+        let (sender, hints) = mpsc::channel(QUEUE);
+        Self { sender, hints }
+    }
+
+    pub(crate) fn sender(&self) -> mpsc::Sender<Hint> {
+        self.sender.clone()
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Hint> {
+        self.hints.recv().await
+    }
+}
+
+impl Topics {
+    pub(crate) fn new(uploader: Peer, events: Arc<dyn Events>, replay_limit: u64) -> Self {
+        Self {
+            uploader,
+            events,
+            replay_limit,
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// Begins to hear a topic, then tells where it stands and from where the session goes on: from what the client knows, if
+    /// all that it missed is still there, or else from the head.
+    pub(crate) async fn subscribe(
+        &self,
+        ear: mpsc::Sender<Hint>,
+        topic: Topic,
+        tenant: &TenantId,
+        since: Option<&Position>,
+    ) -> Result<(Cursor, TopicState), Refusal> {
+        let log: Arc<str> = topic.log_name(tenant).into();
+        // Hearing before reading: what happens between the two is then heard, and what was heard twice is dropped.
+        self.listen(&log, ear);
+        let page = self
+            .read(topic, tenant, 0, 0)
+            .await
+            .map_err(refusals::from_peer)?;
+        let recovered = since.is_some_and(|since| {
+            since.epoch == page.epoch
+                && since.offset <= page.head
+                && since.offset + 1 >= page.oldest
+                && page.head - since.offset <= self.replay_limit
+        });
+        let offset = since
+            .filter(|_| recovered)
+            .map_or(page.head, |since| since.offset);
+        let cursor = Cursor {
+            topic,
+            log,
+            epoch: page.epoch.as_str().into(),
+            sent: offset,
+            head: page.head,
+            reading: false,
+        };
+        Ok((
+            cursor,
+            TopicState {
+                topic,
+                epoch: page.epoch,
+                offset: page.head,
+                recovered,
+            },
+        ))
+    }
+
+    fn listen(&self, log: &Arc<str>, ear: mpsc::Sender<Hint>) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ears = listeners.entry(log.clone()).or_default();
+        if !ears.iter().any(|other| other.same_channel(&ear)) {
+            ears.push(ear);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&self, log: &str, ear: &mpsc::Sender<Hint>) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(ears) = listeners.get_mut(log) {
+            ears.retain(|other| !other.same_channel(ear));
+            if ears.is_empty() {
+                listeners.remove(log);
+            }
+        }
+    }
+
+    /// Reads a stretch of a topic's log.
+    pub(crate) async fn read(
+        &self,
+        topic: Topic,
+        tenant: &TenantId,
+        after: u64,
+        limit: u32,
+    ) -> Result<LogPage, PeerError> {
+        let query = LogQuery {
+            topic,
+            tenant: tenant.clone(),
+            after,
+            limit,
+        };
+        let path = format!(
+            "/notifications?topic={}&tenant={}&after={}&limit={}",
+            query.topic, query.tenant, query.after, query.limit
+        );
+        self.uploader.get_json(path).await
+    }
+
+    /// Passes news on until the engine is closed.
+    pub(crate) async fn fan_out(&self) {
+        loop {
+            match self.events.listen().await {
+                Ok(news) => match self.fan_out_from(news).await {
+                    Err(EventError::Closed) => return,
+                    Err(EventError::Unavailable(reason)) => {
+                        tracing::warn!(reason, "notifications are heard no more; listening again")
+                    }
+                    Ok(never) => match never {},
+                },
+                Err(EventError::Closed) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "can't hear notifications; sessions read the log instead");
+                    tokio::time::sleep(refusals::RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn fan_out_from(&self, mut news: Box<dyn News>) -> Result<Infallible, EventError> {
+        loop {
+            let published = news.next().await?;
+            self.tell(published.notification, &published.tenant);
+        }
+    }
+
+    fn tell(&self, notification: Notification, tenant: &TenantId) {
+        let log = notification.topic.log_name(tenant);
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some((log, ears)) = listeners.get_key_value(log.as_str()) else {
+            return;
+        };
+        let hint = Hint::Notification {
+            log: log.clone(),
+            epoch: notification.epoch.as_str().into(),
+            offset: notification.offset,
+            text: encode(notification),
+        };
+        let closed = ears
+            .iter()
+            .filter(|ear| {
+                matches!(
+                    ear.try_send(hint.clone()),
+                    Err(mpsc::error::TrySendError::Closed(_))
+                )
+            })
+            .count();
+        if closed > 0 {
+            let log = log.clone();
+            if let Some(ears) = listeners.get_mut(&log) {
+                ears.retain(|ear| !ear.is_closed());
+                if ears.is_empty() {
+                    listeners.remove(&log);
+                }
+            }
+        }
+    }
+
+    /// Compares, again and again, how far the topics have come with what was heard: a lost last hint is otherwise never noticed.
+    pub(crate) async fn compare_heads(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let logs: Vec<Arc<str>> = {
+                let mut listeners = self
+                    .listeners
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                listeners.retain(|_, ears| {
+                    ears.retain(|ear| !ear.is_closed());
+                    !ears.is_empty()
+                });
+                listeners.keys().cloned().collect()
+            };
+            for logs in logs.chunks(100) {
+                let query = logs
+                    .iter()
+                    .map(|log| format!("log={log}"))
+                    .collect::<Vec<_>>()
+                    .join("&");
+                match self
+                    .uploader
+                    .get_json::<Vec<LogHead>>(format!("/notifications/heads?{query}"))
+                    .await
+                {
+                    Ok(heads) => heads.into_iter().for_each(|head| self.tell_head(&head)),
+                    Err(error) => tracing::debug!(%error, "can't compare topic heads now"),
+                }
+            }
+        }
+    }
+
+    fn tell_head(&self, head: &LogHead) {
+        let listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((log, ears)) = listeners.get_key_value(head.log.as_str()) {
+            let hint = Hint::Head {
+                log: log.clone(),
+                offset: head.head,
+            };
+            for ear in ears {
+                // A full queue means that news are waiting there already.
+                let _ = ear.try_send(hint.clone());
+            }
+        }
+    }
+}
+
+pub(crate) fn encode(notification: Notification) -> Utf8Bytes {
+    ServerMessage::Notification(notification).to_json().into()
+}
+
+/// How far one session has come in one topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    pub(crate) topic: Topic,
+    pub(crate) log: Arc<str>,
+    epoch: Arc<str>,
+    /// Number of the last notification sent.
+    pub(crate) sent: u64,
+    /// The largest number known to exist.
+    head: u64,
+    /// Whether the log is being read.
+    reading: bool,
+}
+
+impl Cursor {
+    /// Takes a hint; answers the text to send, if it is the next one.
+    pub(crate) fn hear(&mut self, hint: Hint) -> Option<Utf8Bytes> {
+        match hint {
+            Hint::Head { offset, .. } => {
+                self.head = self.head.max(offset);
+                None
+            }
+            Hint::Notification {
+                epoch,
+                offset,
+                text,
+                ..
+            } => {
+                self.head = self.head.max(offset);
+                let is_next = !self.reading && epoch == self.epoch && offset == self.sent + 1;
+                is_next.then(|| {
+                    self.sent = offset;
+                    text
+                })
+            }
+        }
+    }
+
+    /// The number after which the log must be read now, if there is a gap and nobody is reading yet.
+    pub(crate) fn start_reading(&mut self) -> Option<u64> {
+        let behind = !self.reading && self.sent < self.head;
+        behind.then(|| {
+            self.reading = true;
+            self.sent
+        })
+    }
+
+    /// Takes what was read; answers the texts to send.
+    pub(crate) fn read(&mut self, page: LogPage) -> Vec<Utf8Bytes> {
+        self.reading = false;
+        if *self.epoch != *page.epoch {
+            // The history was lost under our feet: go on from the new head.
+            self.epoch = page.epoch.as_str().into();
+            (self.sent, self.head) = (page.head, page.head);
+            return Vec::new();
+        }
+        self.head = self.head.max(page.head);
+        let mut texts = Vec::with_capacity(page.notifications.len());
+        for notification in page.notifications {
+            if notification.offset > self.sent {
+                self.sent = notification.offset;
+                texts.push(encode(notification));
+            }
+        }
+        texts
+    }
+
+    pub(crate) fn reading_failed(&mut self) {
+        self.reading = false;
+    }
+}
+
+/// Whether a caller may hear a topic.
+pub(crate) fn check_topic(
+    topic: Topic,
+    caller: &protocol::identity::Caller,
+) -> Result<(), Refusal> {
+    match topic {
+        Topic::User(user) if user == caller.user_id => Ok(()),
+        Topic::Admin if caller.is_admin() => Ok(()),
+        Topic::Admin => Err(Refusal::new(
+            ErrorCode::Forbidden,
+            "the topic admin is for admins",
+        )),
+        Topic::User(_) | Topic::Pool(_) => Err(Refusal::new(
+            ErrorCode::NotFound,
+            "there is no such topic for you",
+        )),
+    }
+}
