@@ -1,0 +1,213 @@
+//! The port to what must not be lost: the state of uploads, the outbox and the notification log.
+//!
+//! Each method is one transaction. State changes are conditional on the state they start from, so whoever loses a race
+//! changes nothing and learns how things stand.
+
+mod change;
+mod signals;
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use protocol::{
+    FileId, TenantId, Topic, TransferStatus, UploadId, UploadKey,
+    file::{Cursor, FileQuery},
+    upload::{LogHead, LogPage, PersistFile, Upload},
+};
+use std::collections::HashMap;
+
+pub use change::{Change, Outbox};
+pub use signals::{Effects, Signals};
+
+/// Why the store could not do what it was asked for. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room left for the database.
+    #[error("no room for the uploads database: {0}")]
+    Full(String),
+    /// The database does not answer now; the same call may succeed later.
+    #[error("the uploads database is unavailable: {0}")]
+    Unavailable(String),
+    /// The database holds or answers what this version does not understand.
+    #[error("the uploads database can't be understood: {0}")]
+    Invalid(String),
+    /// The store has stopped.
+    #[error("the uploads database is closed")]
+    Closed,
+}
+
+/// What became of a request to open an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is open now.
+    Created,
+    /// The owner opened one with this key before.
+    Existing(Box<Upload>),
+    /// The owner's quota does not allow it.
+    QuotaExceeded {
+        /// Bytes of the owner's uploads that are under way or stored.
+        used: u64,
+    },
+}
+
+/// What became of a [`Change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The upload as it stands now.
+    pub upload: Upload,
+    /// Whether the change was made; if not, the upload was not in the state the change starts from.
+    pub changed: bool,
+}
+
+/// Which attempts to take from the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Now: what is due by then is taken.
+    pub now: Timestamp,
+    /// Those dispatched at or before this time are taken again.
+    pub lost_before: Timestamp,
+    /// How many may be dispatched and not resolved.
+    pub max_in_flight: u32,
+    /// How many to take at most.
+    pub limit: u32,
+}
+
+/// Attempts taken from the outbox; their uploads are `storing`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dispatched {
+    /// What to queue.
+    pub work: Vec<PersistFile>,
+    /// When the next attempt that may be dispatched is due, if one is known of.
+    pub next_due: Option<Timestamp>,
+    /// When the oldest dispatched attempt was dispatched.
+    pub oldest_dispatch: Option<Timestamp>,
+}
+
+/// How much waits in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxDepth {
+    /// Attempts that wait for their time, or for room in the queue.
+    pub waiting: u64,
+    /// Attempts that were queued and not reported on.
+    pub dispatched: u64,
+}
+
+/// The port.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Adds an upload, unless its owner has one with the same key, or would have more bytes than `quota`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn open(
+        &self,
+        upload: &Upload,
+        key: Option<UploadKey>,
+        quota: Option<u64>,
+    ) -> Result<Opened, StoreError>;
+
+    /// An upload by its id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>, StoreError>;
+
+    /// The upload that brought a file.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn upload_of_file(&self, id: FileId) -> Result<Option<Upload>, StoreError>;
+
+    /// Changes an upload's state, together with the outbox, the owner's used bytes and the notifications that the change
+    /// brings; nothing at all if the upload is not in the state that the change starts from. None if there is no such upload.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn apply(
+        &self,
+        id: UploadId,
+        change: Change,
+        at: Timestamp,
+    ) -> Result<Option<Applied>, StoreError>;
+
+    /// Files of the tenant that are not stored, or could not be, newest first. `query`'s cursor is ignored in favour of
+    /// `after`, its limit in favour of `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn files(
+        &self,
+        tenant: &TenantId,
+        query: &FileQuery,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Vec<Upload>, StoreError>;
+
+    /// Takes attempts that are due from the outbox and makes their uploads `storing`. They stay in the outbox until they
+    /// are resolved.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError>;
+
+    /// Makes every dispatched attempt due again, since the queue that held them is gone; answers how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn forget_dispatches(&self) -> Result<u64, StoreError>;
+
+    /// How much waits in the outbox.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError>;
+
+    /// Uploads that are still open although their lifetime is over at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<UploadId>, StoreError>;
+
+    /// The status of each of these uploads that is known.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn statuses(
+        &self,
+        ids: &[UploadId],
+    ) -> Result<HashMap<UploadId, TransferStatus>, StoreError>;
+
+    /// Deletes uploads that ended before a time, `upload_failed` ones excepted; answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn purge(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// A stretch of a topic's log: the notifications after number `after`. A topic that has no log yet gets one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn log(
+        &self,
+        topic: Topic,
+        tenant: &TenantId,
+        after: u64,
+        limit: u32,
+    ) -> Result<LogPage, StoreError>;
+
+    /// The heads of logs, in the order asked for. A log that does not exist yet is made.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn heads(&self, logs: &[String]) -> Result<Vec<LogHead>, StoreError>;
+
+    /// Forgets the oldest notifications of some topics: those beyond the newest `keep`, and those from before a time.
+    /// Answers how many topics were trimmed; `limit` of them at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn trim_logs(&self, keep: u64, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,64 @@
+//! What the sweeper looks for and clears away.
+
+use super::{super::StoreError, rows, writer::Tx};
+use jiff::Timestamp;
+use protocol::{TransferStatus, UploadId};
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use std::collections::HashMap;
+
+pub(super) async fn overdue(
+    db: &SqlitePool,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<UploadId>, StoreError> {
+    let found = sqlx::query(
+        "SELECT upload_id FROM uploads WHERE status = 'open' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+    )
+    .bind(now.as_microsecond())
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    found
+        .iter()
+        .map(|row| rows::parsed(row, "upload_id"))
+        .collect()
+}
+
+pub(super) async fn statuses(
+    db: &SqlitePool,
+    ids: &[UploadId],
+) -> Result<HashMap<UploadId, TransferStatus>, StoreError> {
+    let mut sql =
+        QueryBuilder::<Sqlite>::new("SELECT upload_id, status FROM uploads WHERE upload_id IN (");
+    let mut names = sql.separated(", ");
+    for id in ids {
+        names.push_bind(id.to_string());
+    }
+    sql.push(")");
+    let found = sql.build().fetch_all(db).await?;
+    found
+        .iter()
+        .map(|row| {
+            Ok((
+                rows::parsed(row, "upload_id")?,
+                rows::parsed(row, "status")?,
+            ))
+        })
+        .collect()
+}
+
+pub(super) async fn purge(
+    tx: &mut Tx,
+    ended_before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let purged = sqlx::query(
+        "DELETE FROM uploads WHERE upload_id IN (SELECT upload_id FROM uploads \
+         WHERE ended_at IS NOT NULL AND status <> 'upload_failed' AND ended_at < ? ORDER BY ended_at LIMIT ?)",
+    )
+    .bind(ended_before.as_microsecond())
+    .bind(i64::from(limit))
+    .execute(&mut tx.db)
+    .await?;
+    Ok(purged.rows_affected())
+}

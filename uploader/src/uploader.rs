@@ -1,0 +1,71 @@
+//! The service's parts, and how they are put together.
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    store::{Signals, Store, StoreError, sqlite::SqliteStore},
+};
+use protocol::{UploadId, upload::Published};
+use std::{path::Path, sync::Arc};
+use storage::{chunks::ChunkCache, events::Events};
+use tokio::sync::{Mutex, mpsc};
+
+/// The uploader. Clones are the same one.
+#[derive(Clone)]
+pub struct Uploader {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) chunks: Arc<dyn ChunkCache>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) clock: Clock,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) news: Arc<Mutex<mpsc::Receiver<Vec<Published>>>>,
+}
+
+impl Uploader {
+    /// An uploader that keeps its state in the SQLite file at `path`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file can't be opened or was written by a newer version.
+    pub async fn open(
+        config: Config,
+        path: &Path,
+        chunks: Arc<dyn ChunkCache>,
+        events: Arc<dyn Events>,
+    ) -> Result<Self, StoreError> {
+        Self::open_with_clock(config, path, chunks, events, Clock::default()).await
+    }
+
+    /// As [`Uploader::open`], with a clock of one's own.
+    ///
+    /// # Errors
+    /// As for [`Uploader::open`].
+    pub async fn open_with_clock(
+        config: Config,
+        path: &Path,
+        chunks: Arc<dyn ChunkCache>,
+        events: Arc<dyn Events>,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let (signals, news) = Signals::new();
+        let signals = Arc::new(signals);
+        let store = Arc::new(SqliteStore::open(path, config.readers, Arc::clone(&signals)).await?);
+        let (config, news) = (Arc::new(config), Arc::new(Mutex::new(news)));
+        Ok(Self {
+            config,
+            store,
+            chunks,
+            events,
+            clock,
+            signals,
+            news,
+        })
+    }
+
+    /// Frees an upload's bytes, which no state needs any more. A failure is the sweeper's to repair.
+    pub(crate) async fn free(&self, upload: UploadId) {
+        if let Err(error) = self.chunks.remove(upload).await {
+            tracing::warn!(upload_id = %upload, %error, "bytes stay in the chunk cache until the next sweep");
+        }
+    }
+}
