@@ -7,6 +7,6 @@ pub(crate) fn count<T>(operation: &'static str, result: &Result<T, AuthError>) {
     let outcome = result
         .as_ref()
         .map_or_else(|error| error.code().as_str(), |_| "ok");
-    metrics::counter!("auth_attempts_total", "operation" => operation, "outcome" => outcome)
+    metrics::counter!("sluice_auth_attempts_total", "operation" => operation, "outcome" => outcome)
         .increment(1);
 }

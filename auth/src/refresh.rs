@@ -44,3 +44,52 @@ impl Auth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Signs up, and refreshes each time as long after the signup as said. Answers how each refresh went.
+    async fn refreshed(uses: &[(usize, Duration)]) -> Vec<bool> {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = Auth::for_tests(&folder).await;
+        let mut tokens = vec![
+            auth.sign_up("ada", "correct horse".into())
+                .await
+                .unwrap()
+                .refresh_token,
+        ];
+        let start = Timestamp::now();
+        let mut outcomes = Vec::new();
+        for (token, after) in uses {
+            let granted = auth.refresh(&tokens[*token], later(start, *after)).await;
+            outcomes.push(granted.is_ok());
+            tokens.extend(granted.map(|grant| grant.refresh_token));
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn tokens_live_thirty_days_from_when_they_were_given() {
+        assert_eq!(
+            refreshed(&[(0, 29 * DAY), (1, 58 * DAY), (2, 89 * DAY)]).await,
+            [true, true, false]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_repeated_use_is_forgiven_for_ten_seconds() {
+        assert_eq!(
+            refreshed(&[(0, DAY), (0, DAY + 9 * SECOND), (2, 2 * DAY)]).await,
+            [true, true, true]
+        );
+        assert_eq!(
+            refreshed(&[(0, DAY), (0, DAY + 11 * SECOND), (1, 2 * DAY)]).await,
+            [true, false, false]
+        );
+    }
+}

@@ -74,3 +74,23 @@ impl Feed {
         self.head.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_wakes_who_has_subscribed_before() {
+        let feed = Feed::default();
+        let waiting = feed.subscribe();
+        assert!(!waiting.has_changed().unwrap());
+        feed.announce(2);
+        assert!(waiting.has_changed().unwrap());
+        feed.announce(1);
+        assert_eq!(
+            *waiting.borrow(),
+            2,
+            "a late announcement takes nothing back"
+        );
+    }
+}

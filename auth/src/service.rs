@@ -53,6 +53,26 @@ impl Auth {
         })
     }
 
+    /// A service on the file `auth.db` in `folder`, whose hashes cost next to nothing.
+    #[cfg(test)]
+    pub(crate) async fn for_tests(folder: &tempfile::TempDir) -> Self {
+        use crate::config::PasswordConfig;
+        use service_kit::config::ByteSize;
+
+        let passwords = PasswordConfig {
+            memory: ByteSize::kib(8),
+            iterations: 1,
+            ..PasswordConfig::default()
+        };
+        let config = Config {
+            passwords,
+            ..Config::default()
+        };
+        Self::open(config, &folder.path().join("auth.db"))
+            .await
+            .unwrap()
+    }
+
     /// Renews the signing key if it is old, and takes over keys that another instance has made.
     pub(crate) async fn reload_keys(&self, now: Timestamp) -> Result<(), OpenError> {
         let keys = signing_keys(&*self.users, &self.config, now).await?;

@@ -35,7 +35,11 @@ pub(crate) async fn handle(
 }
 
 impl Auth {
-    async fn sign_up(&self, name: &str, password: SecretString) -> Result<Grant, AuthError> {
+    pub(crate) async fn sign_up(
+        &self,
+        name: &str,
+        password: SecretString,
+    ) -> Result<Grant, AuthError> {
         let created =
             create_account(&*self.users, &self.passwords, name, password, Role::User).await;
         match &created {

@@ -30,3 +30,87 @@ impl Auth {
         self.reload_keys(now).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{service::later, users::UsersError};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn kids(auth: &Auth) -> Vec<String> {
+        auth.tokens
+            .published()
+            .keys
+            .into_iter()
+            .map(|key| key.kid)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_key_is_renewed_and_the_old_one_published_while_its_tokens_live() {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = Auth::for_tests(&folder).await;
+        let start = Timestamp::now();
+        let first = kids(&auth);
+        assert_eq!(first.len(), 1);
+
+        auth.sweep(later(start, 89 * DAY)).await.unwrap();
+        assert_eq!(kids(&auth), first);
+
+        let renewed = later(start, 91 * DAY);
+        auth.sweep(renewed).await.unwrap();
+        let both = kids(&auth);
+        assert_eq!((both.len(), &both[1..]), (2, &first[..]));
+
+        auth.sweep(later(renewed, Duration::from_secs(15 * 60)))
+            .await
+            .unwrap();
+        assert_eq!(kids(&auth), both);
+        auth.sweep(later(renewed, Duration::from_secs(20 * 60)))
+            .await
+            .unwrap();
+        assert_eq!(kids(&auth), &both[..1]);
+    }
+
+    #[tokio::test]
+    async fn revocations_are_kept_while_they_matter() -> Result<(), UsersError> {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = Auth::for_tests(&folder).await;
+        let start = Timestamp::now();
+        let user_id = auth
+            .sign_up("ada", "correct horse".into())
+            .await
+            .unwrap()
+            .user_id;
+        auth.users.end_sessions(user_id, start).await?;
+        let kept = async || {
+            auth.users
+                .revocations_after(0, Timestamp::MIN)
+                .await
+                .map(|all| all.revoked.len())
+        };
+
+        auth.sweep(later(start, Duration::from_secs(15 * 60)))
+            .await
+            .unwrap();
+        assert_eq!(kept().await?, 1);
+        auth.sweep(later(start, Duration::from_secs(20 * 60)))
+            .await
+            .unwrap();
+        assert_eq!(kept().await?, 0);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_service() {
+        let folder = tempfile::tempdir().unwrap();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(run(Auth::for_tests(&folder).await, shutdown.clone()));
+        shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(10), running)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -168,6 +168,7 @@ impl Users for SqliteUsers {
 mod tests {
     use super::*;
     use crate::users::conformance;
+    use uuid::Uuid;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -176,10 +177,11 @@ mod tests {
     #[tokio::test]
     async fn conforms_to_the_port() {
         let folder = tempfile::tempdir().unwrap();
-        let users = SqliteUsers::open(&folder.path().join("auth.db"))
-            .await
-            .unwrap();
-        conformance::run_all(&users).await;
+        conformance::run_all(async || {
+            let path = folder.path().join(Uuid::now_v7().to_string());
+            SqliteUsers::open(&path).await.unwrap()
+        })
+        .await;
     }
 
     #[tokio::test]
