@@ -11,7 +11,11 @@
 
 pub mod blobs;
 pub mod chunks;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod events;
+#[cfg(feature = "testing")]
+pub mod faults;
 pub mod fs;
 mod open;
 

@@ -1,10 +1,14 @@
 //! The file operations that the disk adapters use, as a port, so that tests can cut the power between any two of them.
 
 mod folder;
+#[cfg(feature = "testing")]
+mod power_cut;
 mod real;
 mod worker;
 
 pub(crate) use folder::{FolderLock, FolderSync, make_root};
+#[cfg(feature = "testing")]
+pub use power_cut::{PowerCut, Survives};
 pub use real::Real;
 pub(crate) use worker::{Stopped, Worker};
 

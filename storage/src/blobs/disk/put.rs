@@ -11,7 +11,7 @@ use futures::StreamExt;
 use protocol::{Digest, DigestAlgorithm, FileId};
 use std::{
     io::{self, IoSlice},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -56,6 +56,13 @@ impl DiskBlobs {
 
     /// Copies the content to a temporary name, and gives it its own once it is verified and synced.
     async fn copy(&self, file: FileId, source: &Source) -> Result<(), BlobError> {
+        let held = source
+            .cache
+            .stat(source.upload)
+            .await
+            .map_err(refused_source)?
+            .held;
+        expect_size(source.size, held)?;
         let temporary = self.inner.temporary(file);
         let copied = self.copy_to(&temporary, file, source).await;
         if copied.is_err() {
@@ -95,7 +102,8 @@ impl DiskBlobs {
             });
             hasher = written.await?;
         }
-        expect(source.size, at, source.digest, hasher)?;
+        expect_size(source.size, at)?;
+        expect_digest(source.digest, hasher)?;
         let temporary = temporary.to_owned();
         self.with(file, move |inner, fs| {
             copy.sync_data()?;
@@ -158,10 +166,11 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Reads a file once and compares it with what was announced.
-fn verify(fs: &dyn Fs, path: &PathBuf, size: u64, digest: Digest) -> Result<(), BlobError> {
+fn verify(fs: &dyn Fs, path: &Path, size: u64, digest: Digest) -> Result<(), BlobError> {
     let (read, hasher) = hash(fs, path, digest.algorithm)
         .map_err(|error| BlobError::Failed(format!("could not read the sealed upload: {error}")))?;
-    expect(size, read, digest, hasher)
+    expect_size(size, read)?;
+    expect_digest(digest, hasher)
 }
 
 fn hash(fs: &dyn Fs, path: &Path, algorithm: DigestAlgorithm) -> io::Result<(u64, Hasher)> {
@@ -179,19 +188,25 @@ fn hash(fs: &dyn Fs, path: &Path, algorithm: DigestAlgorithm) -> io::Result<(u64
     }
 }
 
-fn expect(size: u64, found: u64, digest: Digest, hasher: Hasher) -> Result<(), BlobError> {
-    if found != size {
-        return Err(BlobError::Damaged(format!(
+fn expect_size(size: u64, found: u64) -> Result<(), BlobError> {
+    if found == size {
+        Ok(())
+    } else {
+        Err(BlobError::Damaged(format!(
             "it has {found} bytes instead of {size}"
-        )));
+        )))
     }
+}
+
+fn expect_digest(digest: Digest, hasher: Hasher) -> Result<(), BlobError> {
     let found = hasher.finish();
-    if found != digest {
-        return Err(BlobError::Damaged(format!(
+    if found == digest {
+        Ok(())
+    } else {
+        Err(BlobError::Damaged(format!(
             "its digest is {found} instead of {digest}"
-        )));
+        )))
     }
-    Ok(())
 }
 
 fn refused_source(error: ChunkError) -> BlobError {

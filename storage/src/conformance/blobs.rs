@@ -1,0 +1,328 @@
+//! What every blob store does.
+
+use super::{case, collect, digest, pattern};
+use crate::{
+    blobs::{BlobError, BlobStore, Source},
+    chunks::ChunkCache,
+    faults::FaultyChunks,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future::join_all};
+use protocol::{
+    Digest,
+    DigestAlgorithm::{self, Blake3, Sha256},
+    FileId, UploadId,
+};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+/// A blob store's storage, empty at first, and a chunk cache to store from.
+#[async_trait]
+pub trait BlobFixture: Send + Sync {
+    /// Opens the store over the storage. What was opened before is dropped by then.
+    async fn open(&self) -> Arc<dyn BlobStore>;
+
+    /// The cache. It stays the same.
+    async fn cache(&self) -> Arc<dyn ChunkCache>;
+}
+
+/// Runs the suite.
+///
+/// # Panics
+/// When the adapter does not do what the port says.
+pub async fn blobs<F: BlobFixture>(make: impl Fn() -> F) {
+    case("what is put can be read", put(&make())).await;
+    case("a cache elsewhere is read through", elsewhere(&make())).await;
+    case("putting again changes nothing", again(&make())).await;
+    case("one file put by many at once", at_once(&make())).await;
+    case("damaged content is refused", damaged(&make())).await;
+    case("blobs outlive the cache and the adapter", outlives(&make())).await;
+    case("ranges", ranges(&make())).await;
+    case("unknown files are not found", unknown(&make())).await;
+    case("readers finish what is removed", removed(&make())).await;
+    case("the list has every blob", list(&make())).await;
+    case("it answers", ping(&make())).await;
+}
+
+/// A sealed upload in a cache.
+async fn sealed(cache: &Arc<dyn ChunkCache>, algorithm: DigestAlgorithm, content: &[u8]) -> Source {
+    let upload = UploadId::new();
+    let size = content.len() as u64;
+    let hold = cache.open(upload, size).await.expect("there is room");
+    cache
+        .append(
+            upload,
+            hold.generation,
+            0,
+            vec![Bytes::copy_from_slice(content)],
+        )
+        .await
+        .expect("it is reserved");
+    cache
+        .seal(upload, hold.generation)
+        .await
+        .expect("all is held");
+    Source {
+        cache: Arc::clone(cache),
+        upload,
+        size,
+        digest: digest(algorithm, content),
+    }
+}
+
+async fn content(store: &dyn BlobStore, file: FileId) -> Vec<u8> {
+    let size = store.size(file).await.expect("it is there");
+    collect(store.read(file, 0..size).await.expect("it is there")).await
+}
+
+async fn check_put(store: &dyn BlobStore, cache: &Arc<dyn ChunkCache>) {
+    for (number, len) in [1, 100, 262_144, 1_000_003].into_iter().enumerate() {
+        for algorithm in [Sha256, Blake3] {
+            let bytes = pattern(number as u64, len);
+            let source = sealed(cache, algorithm, &bytes).await;
+            let file = FileId::new();
+            store.put(file, &source).await.expect("it can be stored");
+            assert_eq!(store.size(file).await.expect("it is there"), len as u64);
+            assert!(
+                content(store, file).await == bytes,
+                "{len} bytes by {algorithm:?}"
+            );
+        }
+    }
+}
+
+async fn put(fixture: &impl BlobFixture) {
+    check_put(&*fixture.open().await, &fixture.cache().await).await;
+}
+
+async fn elsewhere(fixture: &impl BlobFixture) {
+    let cache: Arc<dyn ChunkCache> = Arc::new(FaultyChunks::new(fixture.cache().await).elsewhere());
+    let store = fixture.open().await;
+    check_put(&*store, &cache).await;
+    check_damaged(&*store, &cache).await;
+}
+
+async fn again(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let source = sealed(&cache, Sha256, b"once").await;
+    let file = FileId::new();
+    store.put(file, &source).await.expect("it can be stored");
+    store
+        .put(file, &source)
+        .await
+        .expect("storing again is no error");
+    cache
+        .remove(source.upload)
+        .await
+        .expect("it can be removed");
+    store
+        .put(file, &source)
+        .await
+        .expect("what is stored needs its source no more");
+    assert_eq!(content(&*store, file).await, b"once");
+    assert_eq!(listed(&*store).await.len(), 1);
+}
+
+async fn at_once(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let remote: Arc<dyn ChunkCache> = Arc::new(FaultyChunks::new(Arc::clone(&cache)).elsewhere());
+    let bytes = pattern(40, 300_000);
+    let source = sealed(&cache, Sha256, &bytes).await;
+    let file = FileId::new();
+    let puts = (0..16).map(|number| {
+        let cache = if number % 2 == 0 { &cache } else { &remote };
+        let source = Source {
+            cache: Arc::clone(cache),
+            ..source.clone()
+        };
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.put(file, &source).await })
+    });
+    for put in join_all(puts).await {
+        put.expect("no task fails").expect("it can be stored");
+    }
+    assert_eq!(content(&*store, file).await, bytes);
+    assert_eq!(listed(&*store).await.len(), 1);
+}
+
+async fn damaged(fixture: &impl BlobFixture) {
+    check_damaged(&*fixture.open().await, &fixture.cache().await).await;
+}
+
+async fn check_damaged(store: &dyn BlobStore, cache: &Arc<dyn ChunkCache>) {
+    for algorithm in [Sha256, Blake3] {
+        let good = sealed(cache, algorithm, b"as announced").await;
+        let others = [
+            Source {
+                digest: Digest::new(algorithm, [7; 32]),
+                ..good.clone()
+            },
+            Source {
+                size: 11,
+                digest: digest(algorithm, b"as announce"),
+                ..good.clone()
+            },
+            Source {
+                size: 13,
+                ..good.clone()
+            },
+        ];
+        for other in &others {
+            let file = FileId::new();
+            let refused = store.put(file, other).await;
+            assert!(matches!(refused, Err(BlobError::Damaged(_))), "{refused:?}");
+            assert!(matches!(
+                store.size(file).await,
+                Err(BlobError::NotFound(_))
+            ));
+        }
+        let file = FileId::new();
+        store
+            .put(file, &good)
+            .await
+            .expect("the content is as announced");
+    }
+    let mut lost = sealed(cache, Sha256, b"lost").await;
+    lost.upload = UploadId::new();
+    assert!(matches!(
+        store.put(FileId::new(), &lost).await,
+        Err(BlobError::Damaged(_))
+    ));
+}
+
+async fn outlives(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let bytes = pattern(41, 50_000);
+    let source = sealed(&cache, Sha256, &bytes).await;
+    let file = FileId::new();
+    store.put(file, &source).await.expect("it can be stored");
+    cache
+        .remove(source.upload)
+        .await
+        .expect("it can be removed");
+    assert_eq!(content(&*store, file).await, bytes);
+    drop(store);
+    assert_eq!(content(&*fixture.open().await, file).await, bytes);
+}
+
+async fn ranges(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let bytes = pattern(42, 700_000);
+    let file = FileId::new();
+    store
+        .put(file, &sealed(&cache, Sha256, &bytes).await)
+        .await
+        .expect("it can be stored");
+    for range in [
+        0..700_000,
+        0..1,
+        0..0,
+        699_999..700_000,
+        700_000..700_000,
+        262_143..262_145,
+        1000..600_000,
+    ] {
+        let read = store
+            .read(file, range.start as u64..range.end as u64)
+            .await
+            .expect("it is there");
+        assert!(collect(read).await == bytes[range.clone()], "{range:?}");
+    }
+    for end in [700_001, u64::MAX] {
+        assert!(matches!(
+            store.read(file, 0..end).await,
+            Err(BlobError::Failed(_))
+        ));
+    }
+}
+
+async fn unknown(fixture: &impl BlobFixture) {
+    let store = fixture.open().await;
+    let file = FileId::new();
+    assert!(matches!(store.size(file).await, Err(BlobError::NotFound(id)) if id == file));
+    assert!(matches!(
+        store.read(file, 0..0).await,
+        Err(BlobError::NotFound(_))
+    ));
+    store
+        .remove(file)
+        .await
+        .expect("removing what is not there is no error");
+    assert!(listed(&*store).await.is_empty());
+}
+
+async fn removed(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let bytes = pattern(43, 900_000);
+    let source = sealed(&cache, Sha256, &bytes).await;
+    let file = FileId::new();
+    store.put(file, &source).await.expect("it can be stored");
+    cache
+        .remove(source.upload)
+        .await
+        .expect("it can be removed");
+    let mut reader = store.read(file, 0..900_000).await.expect("it is there");
+    let first = reader
+        .next()
+        .await
+        .expect("there is content")
+        .expect("it can be read");
+    store.remove(file).await.expect("it can be removed");
+    store
+        .remove(file)
+        .await
+        .expect("removing again is no error");
+    assert_eq!([&first[..], &collect(reader).await].concat(), bytes);
+    assert!(matches!(
+        store.size(file).await,
+        Err(BlobError::NotFound(_))
+    ));
+    assert!(listed(&*store).await.is_empty());
+}
+
+async fn list(fixture: &impl BlobFixture) {
+    let (store, cache) = (fixture.open().await, fixture.cache().await);
+    let mut all = BTreeMap::new();
+    for len in 1..40 {
+        let file = FileId::new();
+        store
+            .put(file, &sealed(&cache, Sha256, &pattern(44, len)).await)
+            .await
+            .expect("it can be stored");
+        all.insert(file, len as u64);
+    }
+    assert_eq!(listed(&*store).await, all);
+    drop(store);
+    assert_eq!(listed(&*fixture.open().await).await, all);
+}
+
+async fn listed(store: &dyn BlobStore) -> BTreeMap<FileId, u64> {
+    let now = SystemTime::now();
+    let blobs: Vec<_> = store
+        .list()
+        .await
+        .expect("it answers")
+        .try_collect()
+        .await
+        .expect("it can be listed");
+    let count = blobs.len();
+    let mut by_id = BTreeMap::new();
+    for blob in blobs {
+        let age = now
+            .duration_since(blob.stored)
+            .unwrap_or_else(|late| late.duration());
+        assert!(age.as_secs() < 120, "stored {:?}", blob.stored);
+        by_id.insert(blob.file, blob.size);
+    }
+    assert_eq!(by_id.len(), count, "a blob is listed once");
+    by_id
+}
+
+async fn ping(fixture: &impl BlobFixture) {
+    let store = fixture.open().await;
+    store.ping().await.expect("it answers");
+    assert!(
+        listed(&*store).await.is_empty(),
+        "asking leaves nothing behind"
+    );
+}
