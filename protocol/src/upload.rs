@@ -225,15 +225,8 @@ pub struct LogQuery {
     pub limit: u32,
 }
 
-/// Uploader `GET /notifications/heads?log=…&log=…`: how far logs have come, in the order asked for. Logs go by the name that
-/// [`Topic::log_name`] gives them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogHeads {
-    /// The heads.
-    pub heads: Vec<LogHead>,
-}
-
-/// How far one topic's log has come.
+/// Uploader `GET /notifications/heads?log=…&log=…` answers a list of these, in the order asked for: how far a topic's log has
+/// come. Logs go by the name that [`Topic::log_name`] gives them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
     /// The log's name.

@@ -1,6 +1,7 @@
 //! Tells listeners what was noted in the log, in the order of commits.
 
 use crate::{Uploader, store::StoreError};
+use storage::events::EventError;
 use tokio_util::sync::CancellationToken;
 
 /// How many commits' news are told at once.
@@ -19,9 +20,14 @@ pub(crate) async fn run(
             commits = news.recv_many(&mut waiting, MAX_COMMITS) => if commits == 0 { return Err(StoreError::Closed) },
         }
         let told = waiting.drain(..).flatten().collect();
-        // Listeners compare heads with the log, so news that get lost only come later.
-        if let Err(error) = uploader.events.tell(told).await {
-            tracing::warn!(%error, "listeners learn of news only when they compare heads");
+        match uploader.events.tell(told).await {
+            Ok(()) => {}
+            // The process is stopping.
+            Err(EventError::Closed) => return Ok(()),
+            // Listeners compare heads with the log, so news that get lost only come later.
+            Err(error) => {
+                tracing::warn!(%error, "listeners learn of news only when they compare heads")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{Failure, invalid},
 };
 use axum::extract::State;
-use protocol::upload::{LogHeads, LogPage, LogQuery};
+use protocol::upload::{LogHead, LogPage, LogQuery};
 use service_kit::problem::{Json, Query};
 
 /// How many notifications a page has at most.
@@ -32,7 +32,7 @@ pub(crate) async fn log(
 pub(crate) async fn heads(
     State(uploader): State<Uploader>,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<LogHeads>, Failure> {
+) -> Result<Json<Vec<LogHead>>, Failure> {
     let logs: Vec<String> = query
         .into_iter()
         .filter(|(name, _)| name == "log")
@@ -41,7 +41,5 @@ pub(crate) async fn heads(
     if logs.len() > MAX_HEADS {
         return Err(invalid(format!("{MAX_HEADS} heads can be asked for at once")).into());
     }
-    Ok(Json(LogHeads {
-        heads: uploader.store.heads(&logs).await?,
-    }))
+    Ok(Json(uploader.store.heads(&logs).await?))
 }

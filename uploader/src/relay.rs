@@ -9,7 +9,8 @@ use crate::{
 };
 use jiff::Timestamp;
 use protocol::upload::PersistFile;
-use std::{future::Future, time::Duration};
+use std::time::Duration;
+use storage::events::EventError;
 use tokio_util::sync::CancellationToken;
 
 /// How many attempts are taken from the outbox in one transaction.
@@ -31,29 +32,22 @@ pub(crate) async fn run(
 
 async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
     // Whatever was queued before this process began may be lost with the one before.
-    let again = insist(
-        "the outbox can't be read",
-        || uploader.store.forget_dispatches(),
-        store_is_closed,
-    )
-    .await?;
+    let again = insist(|| uploader.store.forget_dispatches(), store_is_closed).await?;
     if again > 0 {
         tracing::info!(attempts = again, "queueing again what was not resolved");
     }
     loop {
-        let taken = insist(
-            "the outbox can't be read",
-            || uploader.store.dispatch(next(uploader)),
-            store_is_closed,
-        )
-        .await?;
+        let taken = insist(|| uploader.store.dispatch(next(uploader)), store_is_closed).await?;
         let full = taken.work.len() >= BATCH as usize;
-        let wait = until_next(uploader, &taken);
-        queue(uploader, taken.work).await;
+        let due = next_due(uploader, &taken);
+        if queue(uploader, taken.work).await.is_err() {
+            // The process is stopping; the next one queues it all again.
+            return Ok(());
+        }
         if !full {
             tokio::select! {
                 () = uploader.signals.outbox.notified() => {}
-                () = sleep(wait) => {}
+                () = sleep_until(uploader, due) => {}
             }
         }
     }
@@ -70,45 +64,33 @@ fn next(uploader: &Uploader) -> Dispatch {
     }
 }
 
-/// How long until something in the outbox is due; none if nothing is.
-fn until_next(uploader: &Uploader, taken: &Dispatched) -> Option<Duration> {
+/// When something in the outbox is due next, if anything is.
+fn next_due(uploader: &Uploader, taken: &Dispatched) -> Option<Timestamp> {
+    let redispatch_after = uploader.config.redispatch_after.duration();
     let lost = taken
         .oldest_dispatch
-        .map(|time| clock::after(time, uploader.config.redispatch_after.duration()));
-    let next: Timestamp = [taken.next_due, lost].into_iter().flatten().min()?;
-    Some(
-        uploader
-            .clock
-            .now()
-            .duration_until(next)
-            .try_into()
-            .unwrap_or(Duration::ZERO),
-    )
+        .map(|time| clock::after(time, redispatch_after));
+    [taken.next_due, lost].into_iter().flatten().min()
 }
 
-async fn sleep(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait).await,
-        None => std::future::pending().await,
-    }
+async fn sleep_until(uploader: &Uploader, time: Option<Timestamp>) {
+    let Some(time) = time else {
+        return std::future::pending().await;
+    };
+    let wait = uploader.clock.now().duration_until(time);
+    tokio::time::sleep(wait.try_into().unwrap_or(Duration::ZERO)).await;
 }
 
-/// Queues attempts, for as long as it takes.
-async fn queue(uploader: &Uploader, work: Vec<PersistFile>) {
+/// Queues attempts, for as long as it takes; fails only when the engine is closed.
+async fn queue(uploader: &Uploader, work: Vec<PersistFile>) -> Result<(), EventError> {
     if work.is_empty() {
-        return;
+        return Ok(());
     }
-    let attempts = work.len();
-    let queued = insist(
-        "attempts can't be queued",
-        || uploader.events.queue(work.clone()),
-        |_| false,
-    )
-    .await;
-    if queued.is_ok() {
-        tracing::debug!(attempts, "attempts queued");
-        metrics::counter!(metric::DISPATCHED).increment(attempts as u64);
-    }
+    let is_closed = |error: &EventError| matches!(error, EventError::Closed);
+    insist(|| uploader.events.queue(work.clone()), is_closed).await?;
+    tracing::debug!(attempts = work.len(), "attempts queued");
+    metrics::counter!(metric::DISPATCHED).increment(work.len() as u64);
+    Ok(())
 }
 
 fn store_is_closed(error: &StoreError) -> bool {
@@ -116,11 +98,7 @@ fn store_is_closed(error: &StoreError) -> bool {
 }
 
 /// Repeats a step until it succeeds, or fails in a way that is `fatal`.
-async fn insist<T, E, F>(
-    failure: &str,
-    step: impl Fn() -> F,
-    fatal: impl Fn(&E) -> bool,
-) -> Result<T, E>
+async fn insist<T, E, F>(step: impl Fn() -> F, fatal: impl Fn(&E) -> bool) -> Result<T, E>
 where
     E: std::fmt::Display,
     F: Future<Output = Result<T, E>>,
@@ -128,7 +106,9 @@ where
     let (mut wait, longest) = BACKOFF;
     loop {
         match step().await {
-            Err(error) if !fatal(&error) => tracing::warn!(%error, retry_in = ?wait, "{failure}"),
+            Err(error) if !fatal(&error) => {
+                tracing::warn!(%error, retry_in = ?wait, "attempts can't be passed on now");
+            }
             result => return result,
         }
         tokio::time::sleep(wait).await;

@@ -79,7 +79,7 @@ fn note(upload: &Upload) {
     } = upload;
     match reason {
         Some(reason) => {
-            tracing::warn!(%upload_id, %file_id, %status, attempts, reason, "storing a file failed")
+            tracing::warn!(%upload_id, %file_id, %status, attempts, reason, "storing a file failed");
         }
         None => tracing::info!(%upload_id, %file_id, attempts, "file stored"),
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use jiff::Timestamp;
 use protocol::{
-    ErrorCode, FileId, TenantId, UploadId, UploadKey, UserId,
+    FileId, TenantId, UploadId, UploadKey, UserId,
     file::{Cursor, FileQuery},
     upload::Upload,
 };
@@ -147,14 +147,14 @@ async fn update(
     change: &Change,
     at: Timestamp,
 ) -> Result<Option<Upload>, StoreError> {
-    let (mut computed, mut received_at, mut code) = (None, None, None);
-    match change {
-        Change::Cache { digest } => {
-            (computed, received_at) = (Some(digest.to_string()), Some(at.as_microsecond()))
-        }
-        Change::Reject(refusal) => code = Some(ErrorCode::as_str(refusal.code)),
-        _ => {}
-    }
+    let computed = match change {
+        Change::Cache { digest } => Some(digest.to_string()),
+        _ => None,
+    };
+    let code = match change {
+        Change::Reject(refusal) => Some(refusal.code.as_str()),
+        _ => None,
+    };
     let row = sqlx::query(
         "UPDATE uploads SET status = ?, reason = ?, code = ?, ended_at = ?, \
          computed_digest = COALESCE(?, computed_digest), received_at = COALESCE(?, received_at) \
@@ -164,8 +164,8 @@ async fn update(
     .bind(change.reason())
     .bind(code)
     .bind(change.to().is_final().then(|| at.as_microsecond()))
-    .bind(computed)
-    .bind(received_at)
+    .bind(&computed)
+    .bind(computed.is_some().then(|| at.as_microsecond()))
     .bind(id.to_string())
     .bind(change.from().as_str())
     .bind(i64::from(change.from_attempts()))
