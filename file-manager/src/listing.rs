@@ -17,11 +17,24 @@ impl FileManager {
     ///
     /// # Errors
     /// `forbidden` when it asks for another user's files, `invalid-message` for a bad cursor or limit.
-    pub(crate) async fn list(&self, caller: &Caller, query: FileQuery) -> Result<FilePage, Problem> {
+    pub(crate) async fn list(
+        &self,
+        caller: &Caller,
+        query: FileQuery,
+    ) -> Result<FilePage, Problem> {
         let owner = visible_owner(caller, query.owner)?;
         let limit = checked_limit(query.limit)?;
-        let after = query.cursor.as_deref().map(str::parse).transpose().map_err(bad_cursor)?;
-        let query = FileQuery { owner, limit: Some(limit), ..query };
+        let after = query
+            .cursor
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(bad_cursor)?;
+        let query = FileQuery {
+            owner,
+            limit: Some(limit),
+            ..query
+        };
         let selection = Selection {
             tenant: caller.tenant.clone(),
             owner,
@@ -36,7 +49,9 @@ impl FileManager {
         };
         // In this order: a file that is stored between the two questions is in both answers rather than in none.
         let unstored = match query.status {
-            Some(status) if !status.is_file() || status == TransferStatus::UploadedSuccessfully => FilePage::default(),
+            Some(status) if !status.is_file() || status == TransferStatus::UploadedSuccessfully => {
+                FilePage::default()
+            }
             _ => self.uploader().page(&caller.tenant, &query).await?,
         };
         let stored = self.index().page(&selection).await?;
@@ -53,7 +68,10 @@ fn visible_owner(caller: &Caller, owner: Option<UserId>) -> Result<Option<UserId
         None if caller.is_admin() => Ok(None),
         None => Ok(Some(caller.user_id)),
         Some(owner) if owner == caller.user_id || caller.is_admin() => Ok(Some(owner)),
-        Some(_) => Err(problem(ErrorCode::Forbidden, "only an admin may list the files of others")),
+        Some(_) => Err(problem(
+            ErrorCode::Forbidden,
+            "only an admin may list the files of others",
+        )),
     }
 }
 
@@ -73,19 +91,31 @@ fn bad_cursor(error: InvalidCursor) -> Problem {
 
 /// Merges two lists that begin at the same place into a page of at most `limit` files, newest first. `stored` is complete
 /// if it has no more than `limit` files; of a file in both it is `stored` that counts.
-fn merge(stored: Vec<FileInfo>, unstored: FilePage, limit: usize) -> Result<FilePage, InvalidCursor> {
+fn merge(
+    stored: Vec<FileInfo>,
+    unstored: FilePage,
+    limit: usize,
+) -> Result<FilePage, InvalidCursor> {
     // Beyond its cursor the uploader may have files that are not in its page, so nothing older can follow in this one.
-    let horizon = unstored.next_cursor.as_deref().map(str::parse::<Cursor>).transpose()?;
+    let horizon = unstored
+        .next_cursor
+        .as_deref()
+        .map(str::parse::<Cursor>)
+        .transpose()?;
     let mut files = stored;
     files.extend(unstored.files);
     // The sort is stable: of two with the same place the stored one stays first.
     files.sort_by_key(|file| Reverse(Cursor::after(file)));
     files.dedup_by_key(|file| file.file_id);
-    let known = files.partition_point(|file| horizon.is_none_or(|horizon| Cursor::after(file) >= horizon));
+    let known =
+        files.partition_point(|file| horizon.is_none_or(|horizon| Cursor::after(file) >= horizon));
     let more_follow = horizon.is_some() || known > limit;
     files.truncate(known.min(limit));
     let end = files.last().map(Cursor::after).or(horizon);
-    Ok(FilePage { next_cursor: end.filter(|_| more_follow).map(|end| end.to_string()), files })
+    Ok(FilePage {
+        next_cursor: end.filter(|_| more_follow).map(|end| end.to_string()),
+        files,
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Where a file is: in the index, or still with the uploader.
 
 use crate::{FileManager, index::IndexError};
-use protocol::{ErrorCode, FileId, TransferStatus, file::FileInfo, identity::Caller, upload::Upload};
+use protocol::{
+    ErrorCode, FileId, TransferStatus, file::FileInfo, identity::Caller, upload::Upload,
+};
 use service_kit::problem::Problem;
 use std::{collections::HashSet, time::Duration};
 
@@ -22,11 +24,18 @@ impl FileManager {
         if let Some(found) = self.find_stored(caller, file).await? {
             return Ok(found);
         }
-        let upload = self.uploader().upload_of(file).await?.filter(|upload| caller.may_see(upload.owner.id, &upload.tenant));
+        let upload = self
+            .uploader()
+            .upload_of(file)
+            .await?
+            .filter(|upload| caller.may_see(upload.owner.id, &upload.tenant));
         match upload.as_ref().map(|upload| upload.status) {
             // It was stored between the two questions.
             Some(TransferStatus::UploadedSuccessfully) => self.find_stored(caller, file).await?,
-            _ => upload.as_ref().and_then(file_of).map(|info| Found { info, is_stored: false }),
+            _ => upload.as_ref().and_then(file_of).map(|info| Found {
+                info,
+                is_stored: false,
+            }),
         }
         .ok_or_else(Problem::not_found)
     }
@@ -35,7 +44,10 @@ impl FileManager {
         let entry = self.index().get(file).await?;
         Ok(entry
             .filter(|entry| caller.may_see(entry.info.owner.id, &entry.tenant))
-            .map(|entry| Found { info: entry.info, is_stored: true }))
+            .map(|entry| Found {
+                info: entry.info,
+                is_stored: true,
+            }))
     }
 }
 
@@ -62,7 +74,11 @@ pub(crate) fn file_of(upload: &Upload) -> Option<FileInfo> {
         reason: upload.reason.clone(),
         title: meta.title,
         description: meta.description,
-        tags: meta.tags.into_iter().filter(|tag| seen.insert(tag.clone())).collect(),
+        tags: meta
+            .tags
+            .into_iter()
+            .filter(|tag| seen.insert(tag.clone()))
+            .collect(),
     })
 }
 
@@ -78,6 +94,7 @@ impl From<IndexError> for Problem {
 
 /// The problem of a code, with what is particular to this occurrence.
 pub(crate) fn problem(code: ErrorCode, detail: impl Into<String>) -> Problem {
-    let status = http::StatusCode::from_u16(code.http_status()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let status = http::StatusCode::from_u16(code.http_status())
+        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     Problem::new(status, code.as_str(), code.title()).with_detail(detail)
 }

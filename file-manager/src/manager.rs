@@ -54,7 +54,10 @@ impl FileManager {
     ) -> Result<Self, OpenError> {
         let index = SqliteIndex::open(path, config.index_readers)
             .await
-            .map_err(|source| OpenError { path: path.to_owned(), source })?;
+            .map_err(|source| OpenError {
+                path: path.to_owned(),
+                source,
+            })?;
         let shared = Shared {
             config,
             index: Box::new(index),
@@ -64,7 +67,9 @@ impl FileManager {
             uploader: Uploader::new(uploader),
             gate: Gate::open(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Why storing pauses, if it does: a store can't be reached. For readiness.

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use protocol::{
-    Digest, DigestAlgorithm, FileId, TransferStatus, UploadId, UserId, file::FileInfo, identity::Owner,
+    Digest, DigestAlgorithm, FileId, TransferStatus, UploadId, UserId, file::FileInfo,
+    identity::Owner,
 };
 
 /// A stored file received at a time in microseconds.
@@ -16,7 +17,10 @@ pub(crate) fn file(owner: UserId, received_at: i64) -> FileInfo {
         content_type: None,
         digest: Some(Digest::new(DigestAlgorithm::Sha256, [7; 32])),
         status: TransferStatus::UploadedSuccessfully,
-        owner: Owner { id: owner, name: format!("user {owner}") },
+        owner: Owner {
+            id: owner,
+            name: format!("user {owner}"),
+        },
         pool: None,
         batch: None,
         captured_at: None,

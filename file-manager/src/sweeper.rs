@@ -47,7 +47,11 @@ pub struct Swept {
 
 /// Sweeps now and then until shutdown.
 pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
-    let period = manager.config().sweep_interval.duration().max(Duration::from_secs(1));
+    let period = manager
+        .config()
+        .sweep_interval
+        .duration()
+        .max(Duration::from_secs(1));
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until_shutdown = async {
@@ -69,12 +73,24 @@ impl FileManager {
     /// When the blob store, the index or the uploader does not answer.
     pub async fn sweep(&self) -> Result<Swept, SweepError> {
         let grace = self.config().sweep_grace.duration();
-        let settled_before = SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let settled_before = SystemTime::now()
+            .checked_sub(grace)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
         let is_old = |blob: &StoredBlob| std::future::ready(blob.stored <= settled_before);
-        let mut batches = pin!(self.blobs().list().await?.try_filter(is_old).try_chunks(BATCH));
+        let mut batches = pin!(
+            self.blobs()
+                .list()
+                .await?
+                .try_filter(is_old)
+                .try_chunks(BATCH)
+        );
         let mut swept = Swept::default();
         while let Some(batch) = batches.next().await {
-            let files: Vec<FileId> = batch.map_err(|error| error.1)?.iter().map(|blob| blob.file).collect();
+            let files: Vec<FileId> = batch
+                .map_err(|error| error.1)?
+                .iter()
+                .map(|blob| blob.file)
+                .collect();
             for file in self.index().missing(&files).await? {
                 self.judge(file, &mut swept).await?;
             }

@@ -27,7 +27,11 @@ impl Uploader {
 
     /// Reports how an attempt ended; answers the upload after it, or none if the uploader does not know it.
     pub(crate) async fn report(&self, report: &UpdateStatus) -> Result<Option<Upload>, PeerError> {
-        let updated = known(self.peer.put_json::<_, StatusUpdated>("/file/update/status", report).await)?;
+        let updated = known(
+            self.peer
+                .put_json::<_, StatusUpdated>("/file/update/status", report)
+                .await,
+        )?;
         Ok(updated.map(|updated| updated.upload))
     }
 
@@ -37,9 +41,16 @@ impl Uploader {
     }
 
     /// A page of the tenant's files that are not stored, or could not be.
-    pub(crate) async fn page(&self, tenant: &TenantId, query: &FileQuery) -> Result<FilePage, PeerError> {
+    pub(crate) async fn page(
+        &self,
+        tenant: &TenantId,
+        query: &FileQuery,
+    ) -> Result<FilePage, PeerError> {
         let query = serde_urlencoded::to_string(PageQuery { query, tenant }).map_err(|error| {
-            PeerError::InvalidRequest { peer: self.peer.name().into(), reason: error.to_string() }
+            PeerError::InvalidRequest {
+                peer: self.peer.name().into(),
+                reason: error.to_string(),
+            }
         })?;
         self.peer.get_json(format!("/uploads?{query}")).await
     }

@@ -1,6 +1,10 @@
 //! The gate before the stores: closed while one of them can't be reached, so that no file is tried in vain.
 
-use crate::{FileManager, backoff::{Backoff, CAP}, metric};
+use crate::{
+    FileManager,
+    backoff::{Backoff, CAP},
+    metric,
+};
 use std::sync::Arc;
 use storage::{blobs::BlobError, chunks::ChunkError};
 use tokio::{sync::watch, time::Instant};
@@ -15,7 +19,9 @@ pub(crate) struct Gate {
 impl Gate {
     /// An open gate.
     pub(crate) fn open() -> Self {
-        Self { closed: watch::Sender::new(None) }
+        Self {
+            closed: watch::Sender::new(None),
+        }
     }
 
     /// Why the gate is closed, if it is.
@@ -77,6 +83,15 @@ pub(super) async fn watch(manager: &FileManager, shutdown: &CancellationToken) {
 /// Asks both stores for a sign of life.
 async fn probe(manager: &FileManager) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
-    manager.blobs().ping().await.map_err(|error: BlobError| text(&error))?;
-    manager.chunks().usage().await.map(drop).map_err(|error: ChunkError| text(&error))
+    manager
+        .blobs()
+        .ping()
+        .await
+        .map_err(|error: BlobError| text(&error))?;
+    manager
+        .chunks()
+        .usage()
+        .await
+        .map(drop)
+        .map_err(|error: ChunkError| text(&error))
 }

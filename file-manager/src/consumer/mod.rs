@@ -33,7 +33,10 @@ pub(crate) use gate::Gate;
 /// [`EventError::Closed`] when the queue ends before `shutdown`.
 pub async fn run(manager: FileManager, shutdown: CancellationToken) -> Result<(), EventError> {
     let beside = async {
-        tokio::join!(gate::watch(&manager, &shutdown), sweeper::run(&manager, &shutdown));
+        tokio::join!(
+            gate::watch(&manager, &shutdown),
+            sweeper::run(&manager, &shutdown)
+        );
         Ok(())
     };
     tokio::try_join!(consume(&manager, &shutdown), beside)?;
@@ -45,7 +48,11 @@ async fn consume(manager: &FileManager, shutdown: &CancellationToken) -> Result<
     let mut files = JoinSet::new();
     let mut backoff = Backoff::new();
     loop {
-        let ended = match manager.events().consume(manager.config().parallel.get()).await {
+        let ended = match manager
+            .events()
+            .consume(manager.config().parallel.get())
+            .await
+        {
             Ok(work) => {
                 backoff = Backoff::new();
                 take(manager, shutdown, work, &mut files).await
@@ -99,7 +106,10 @@ async fn take(
 
 /// The consumer as a stream: waiting for the next item may be given up and taken up again, and nothing is lost.
 fn deliveries(work: Box<dyn Work>) -> impl Stream<Item = Result<Box<dyn Delivery>, EventError>> {
-    stream::unfold(work, |mut work| async move { Some((work.next().await, work)) })
+    stream::unfold(
+        work,
+        |mut work| async move { Some((work.next().await, work)) },
+    )
 }
 
 /// A panic while storing a file is a defect: it ends the background work, and with it the process.

@@ -39,7 +39,11 @@ enum PutError {
 }
 
 /// Works on one delivery to its end, or puts it back when the process stops first.
-pub(super) async fn persist(manager: FileManager, delivery: Box<dyn Delivery>, shutdown: CancellationToken) {
+pub(super) async fn persist(
+    manager: FileManager,
+    delivery: Box<dyn Delivery>,
+    shutdown: CancellationToken,
+) {
     let upload = &delivery.event().upload;
     let request = RequestId::random();
     let span = tracing::info_span!(
@@ -51,7 +55,11 @@ pub(super) async fn persist(manager: FileManager, delivery: Box<dyn Delivery>, s
     );
     let work = async {
         metrics::gauge!(metric::IN_PROGRESS).increment(1);
-        let persist = Persist { manager: &manager, event: delivery.event(), shutdown: &shutdown };
+        let persist = Persist {
+            manager: &manager,
+            event: delivery.event(),
+            shutdown: &shutdown,
+        };
         let done = persist.run().await;
         metrics::gauge!(metric::IN_PROGRESS).decrement(1);
         let answered = match done {
@@ -104,26 +112,45 @@ impl Persist<'_> {
         if let Some(stored) = self.indexed().await? {
             return Ok(success(&stored));
         }
-        Ok(AttemptOutcome::UploadFailed { reason: failure.reason, permanent: failure.permanent })
+        Ok(AttemptOutcome::UploadFailed {
+            reason: failure.reason,
+            permanent: failure.permanent,
+        })
     }
 
     /// The entry that the file will have, and where its bytes come from.
     fn describe(&self) -> Result<(IndexedFile, Source), Failure> {
         let PersistFile { upload, attempt } = self.event;
         let (Some(mut info), Some(digest)) = (file_of(upload), upload.computed_digest) else {
-            return Err(Failure::permanent("the request to store it lacks its digest or the time it was received"));
+            return Err(Failure::permanent(
+                "the request to store it lacks its digest or the time it was received",
+            ));
         };
         info.status = TransferStatus::UploadedSuccessfully;
         info.stored_at = Some(to_microseconds(Timestamp::now()));
         info.attempts = *attempt;
         info.reason = None;
         let cache = self.manager.chunks().clone();
-        let source = Source { cache, upload: upload.upload_id, size: upload.meta.size, digest };
-        Ok((IndexedFile { tenant: upload.tenant.clone(), info }, source))
+        let source = Source {
+            cache,
+            upload: upload.upload_id,
+            size: upload.meta.size,
+            digest,
+        };
+        Ok((
+            IndexedFile {
+                tenant: upload.tenant.clone(),
+                info,
+            },
+            source,
+        ))
     }
 
     async fn indexed(&self) -> Result<Option<IndexedFile>, Stopping> {
-        self.until_answered("the index", || self.manager.index().get(self.event.upload.file_id)).await
+        self.until_answered("the index", || {
+            self.manager.index().get(self.event.upload.file_id)
+        })
+        .await
     }
 
     /// Moves the bytes; waits while a store can't be reached, since that says nothing about the file.
@@ -142,10 +169,18 @@ impl Persist<'_> {
     }
 
     async fn try_put(&self, source: &Source) -> Result<(), PutError> {
-        let failure = match self.manager.blobs().put(self.event.upload.file_id, source).await {
+        let failure = match self
+            .manager
+            .blobs()
+            .put(self.event.upload.file_id, source)
+            .await
+        {
             Ok(()) => return Ok(()),
             Err(BlobError::Unreachable(reason)) => return Err(PutError::Unreachable(reason)),
-            Err(error) => Failure { permanent: matches!(error, BlobError::Damaged(_)), reason: error.to_string() },
+            Err(error) => Failure {
+                permanent: matches!(error, BlobError::Damaged(_)),
+                reason: error.to_string(),
+            },
         };
         // Whether the store failed or the cache has nothing to store, the store can't always tell.
         match source.cache.sealed(source.upload).await {
@@ -159,11 +194,14 @@ impl Persist<'_> {
     async fn find_lost(&self, size: u64) -> Result<(), PutError> {
         match self.manager.blobs().size(self.event.upload.file_id).await {
             Ok(stored) if stored == size => Ok(()),
-            Ok(_) | Err(BlobError::NotFound(_)) => {
-                Err(PutError::Failed(Failure::permanent("the cached content is lost; send the file again")))
-            }
+            Ok(_) | Err(BlobError::NotFound(_)) => Err(PutError::Failed(Failure::permanent(
+                "the cached content is lost; send the file again",
+            ))),
             Err(BlobError::Unreachable(reason)) => Err(PutError::Unreachable(reason)),
-            Err(error) => Err(PutError::Failed(Failure { reason: error.to_string(), permanent: false })),
+            Err(error) => Err(PutError::Failed(Failure {
+                reason: error.to_string(),
+                permanent: false,
+            })),
         }
     }
 
@@ -171,7 +209,9 @@ impl Persist<'_> {
         self.until_answered("the index", || async {
             match self.manager.index().insert(&file).await {
                 Ok(stored) => Ok(Ok(stored)),
-                Err(error @ IndexError::Conflict(_)) => Ok(Err(Failure::permanent(error.to_string()))),
+                Err(error @ IndexError::Conflict(_)) => {
+                    Ok(Err(Failure::permanent(error.to_string())))
+                }
                 Err(error) => Err(error),
             }
         })
@@ -185,27 +225,36 @@ impl Persist<'_> {
             attempt: self.event.attempt,
             outcome: outcome.clone(),
         };
-        self.until_answered("the uploader", || self.manager.uploader().report(&report)).await
+        self.until_answered("the uploader", || self.manager.uploader().report(&report))
+            .await
     }
 
     /// Draws the consequences of the uploader's answer to a report of success.
     async fn settle(&self, status: Option<TransferStatus>) -> Result<(), Stopping> {
-        match status {
-            Some(TransferStatus::UploadedSuccessfully) => tracing::info!("the file is stored"),
+        let consequence = match status {
+            Some(TransferStatus::UploadedSuccessfully) => "the file is stored",
             Some(status) if status.is_final() => {
-                self.until_answered("the index", || self.manager.index().remove(self.event.upload.file_id)).await?;
-                tracing::warn!(%status, "the file was stored too late and is removed: its upload has ended");
+                let file = self.event.upload.file_id;
+                self.until_answered("the index", || self.manager.index().remove(file))
+                    .await?;
+                "the file was stored too late and is removed: its upload has ended"
             }
             // A report on an attempt that was given up; the present one will find the file stored.
-            Some(status) => tracing::info!(%status, "the file is stored; the uploader waits for another attempt"),
+            Some(_) => "the file is stored; the uploader waits for another attempt",
             // Its record was kept for as long as outcomes are, and is gone. The file is whole, so it stays.
-            None => tracing::warn!("the file is stored, but the uploader knows nothing of its upload"),
-        }
+            None => "the file is stored, but the uploader knows nothing of its upload",
+        };
+        let status = status.map(TransferStatus::as_str);
+        tracing::info!(status, "{consequence}");
         Ok(())
     }
 
     /// Repeats a step until it is answered one way or the other.
-    async fn until_answered<T, E, F>(&self, what: &'static str, mut step: impl FnMut() -> F) -> Result<T, Stopping>
+    async fn until_answered<T, E, F>(
+        &self,
+        what: &'static str,
+        mut step: impl FnMut() -> F,
+    ) -> Result<T, Stopping>
     where
         E: Display,
         F: Future<Output = Result<T, E>>,
@@ -221,13 +270,19 @@ impl Persist<'_> {
     }
 
     async fn or_stop<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Stopping> {
-        self.shutdown.run_until_cancelled(waiting).await.ok_or(Stopping)
+        self.shutdown
+            .run_until_cancelled(waiting)
+            .await
+            .ok_or(Stopping)
     }
 }
 
 impl Failure {
     fn permanent(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), permanent: true }
+        Self {
+            reason: reason.into(),
+            permanent: true,
+        }
     }
 }
 
@@ -244,7 +299,9 @@ fn note(outcome: &AttemptOutcome) {
 
 fn success(stored: &IndexedFile) -> AttemptOutcome {
     // An entry of the index always has its time of storing; the port says so.
-    AttemptOutcome::UploadedSuccessfully { stored_at: stored.info.stored_at.unwrap_or(stored.info.received_at) }
+    AttemptOutcome::UploadedSuccessfully {
+        stored_at: stored.info.stored_at.unwrap_or(stored.info.received_at),
+    }
 }
 
 /// The resolution of the index: a redelivery then reports the very time that was reported first.

@@ -16,10 +16,18 @@ impl<S: Sync> FromRequestParts<S> for Identified {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let value = parts.headers.get(CALLER_HEADER).ok_or_else(|| {
-            problem(ErrorCode::Unauthenticated, format!("the header {CALLER_HEADER} is missing"))
+            problem(
+                ErrorCode::Unauthenticated,
+                format!("the header {CALLER_HEADER} is missing"),
+            )
         })?;
-        serde_json::from_slice(value.as_bytes()).map(Self).map_err(|error| {
-            problem(ErrorCode::Unauthenticated, format!("the header {CALLER_HEADER} is not valid: {error}"))
-        })
+        serde_json::from_slice(value.as_bytes())
+            .map(Self)
+            .map_err(|error| {
+                problem(
+                    ErrorCode::Unauthenticated,
+                    format!("the header {CALLER_HEADER} is not valid: {error}"),
+                )
+            })
     }
 }

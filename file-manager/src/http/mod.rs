@@ -37,7 +37,16 @@ async fn history(
     Path(client): Path<UserId>,
     Query(query): Query<FileQuery>,
 ) -> Result<Json<FilePage>, Problem> {
-    manager.list(&caller, FileQuery { owner: Some(client), ..query }).await.map(Json)
+    manager
+        .list(
+            &caller,
+            FileQuery {
+                owner: Some(client),
+                ..query
+            },
+        )
+        .await
+        .map(Json)
 }
 
 async fn show(

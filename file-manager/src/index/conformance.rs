@@ -20,7 +20,10 @@ pub(super) async fn suite(index: &dyn Index) {
 }
 
 fn entry(info: FileInfo) -> IndexedFile {
-    IndexedFile { tenant: TenantId::default(), info }
+    IndexedFile {
+        tenant: TenantId::default(),
+        info,
+    }
 }
 
 fn everything(tenant: &TenantId) -> Selection {
@@ -59,7 +62,10 @@ async fn keeps_every_field(index: &dyn Index) {
 }
 
 async fn the_first_insert_counts(index: &dyn Index) {
-    let first = entry(FileInfo { tags: vec!["x".to_owned()], ..sample::file(UserId::new(), 5) });
+    let first = entry(FileInfo {
+        tags: vec!["x".to_owned()],
+        ..sample::file(UserId::new(), 5)
+    });
     let mut second = first.clone();
     second.info.attempts = 2;
     second.info.tags = vec!["y".to_owned()];
@@ -73,13 +79,18 @@ async fn one_file_an_upload(index: &dyn Index) {
     let mut second = entry(sample::file(UserId::new(), 5));
     second.info.upload_id = first.info.upload_id;
     index.insert(&first).await.unwrap();
-    assert!(matches!(index.insert(&second).await, Err(IndexError::Conflict(file)) if file == second.info.file_id));
+    assert!(
+        matches!(index.insert(&second).await, Err(IndexError::Conflict(file)) if file == second.info.file_id)
+    );
     assert_eq!(index.get(second.info.file_id).await.unwrap(), None);
 }
 
 async fn removes_and_finds_missing(index: &dyn Index) {
     let kept = entry(sample::file(UserId::new(), 5));
-    let removed = entry(FileInfo { tags: vec!["gone".to_owned()], ..sample::file(UserId::new(), 5) });
+    let removed = entry(FileInfo {
+        tags: vec!["gone".to_owned()],
+        ..sample::file(UserId::new(), 5)
+    });
     let (kept_id, removed_id, never) = (kept.info.file_id, removed.info.file_id, FileId::new());
     index.insert(&kept).await.unwrap();
     index.insert(&removed).await.unwrap();
@@ -87,9 +98,15 @@ async fn removes_and_finds_missing(index: &dyn Index) {
         index.remove(removed_id).await.unwrap();
         assert_eq!(index.get(removed_id).await.unwrap(), None);
     }
-    let tagged = Selection { tag: Some("gone".to_owned()), ..everything(&TenantId::default()) };
+    let tagged = Selection {
+        tag: Some("gone".to_owned()),
+        ..everything(&TenantId::default())
+    };
     assert_eq!(index.page(&tagged).await.unwrap(), []);
-    assert_eq!(index.missing(&[removed_id, kept_id, never]).await.unwrap(), [removed_id, never]);
+    assert_eq!(
+        index.missing(&[removed_id, kept_id, never]).await.unwrap(),
+        [removed_id, never]
+    );
     assert_eq!(index.missing(&[]).await.unwrap(), []);
     // What was removed can come back.
     assert_eq!(index.insert(&removed).await.unwrap(), removed);
@@ -99,18 +116,44 @@ async fn removes_and_finds_missing(index: &dyn Index) {
 type Drawn = (usize, Option<usize>, Vec<usize>, usize, i64);
 
 /// A selection by small numbers: tenant, owner, pool, tag, status, from, to, the file to begin after, limit.
-type Asked = (usize, Option<usize>, Option<usize>, Option<usize>, Option<bool>, Option<i64>, Option<i64>, Option<usize>, u32);
+type Asked = (
+    usize,
+    Option<usize>,
+    Option<usize>,
+    Option<usize>,
+    Option<bool>,
+    Option<i64>,
+    Option<i64>,
+    Option<usize>,
+    u32,
+);
 
 fn drawn() -> impl Strategy<Value = Drawn> {
     let small = prop::option::of(0..2_usize);
-    (0..3_usize, small, prop::sample::subsequence(vec![0, 1, 2], 0..=3), 0..2_usize, 0..5_i64)
+    (
+        0..3_usize,
+        small,
+        prop::sample::subsequence(vec![0, 1, 2], 0..=3),
+        0..2_usize,
+        0..5_i64,
+    )
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
     let two = || prop::option::of(0..2_usize);
     let time = || prop::option::of(0..6_i64);
     let status = prop::option::weighted(0.3, prop::bool::weighted(0.8));
-    (0..2_usize, prop::option::of(0..3_usize), two(), two(), status, time(), time(), prop::option::of(0..60_usize), 1..9_u32)
+    (
+        0..2_usize,
+        prop::option::of(0..3_usize),
+        two(),
+        two(),
+        status,
+        time(),
+        time(),
+        prop::option::of(0..60_usize),
+        1..9_u32,
+    )
 }
 
 async fn pages_are_those_of_a_model(index: &dyn Index) {
@@ -126,19 +169,29 @@ async fn pages_are_those_of_a_model(index: &dyn Index) {
             tags: tags.iter().map(|tag| format!("tag {tag}")).collect(),
             ..sample::file(owners[owner], time)
         };
-        let file = IndexedFile { tenant: tenants[tenant].clone(), info };
+        let file = IndexedFile {
+            tenant: tenants[tenant].clone(),
+            info,
+        };
         index.insert(&file).await.unwrap();
         model.push(file);
     }
     let mut found = 0;
     for _ in 0..500 {
-        let (tenant, owner, pool, tag, stored, from, to, after, limit) = asked().new_tree(&mut runner).unwrap().current();
+        let (tenant, owner, pool, tag, stored, from, to, after, limit) =
+            asked().new_tree(&mut runner).unwrap().current();
         let time = |time: i64| Timestamp::from_microsecond(time).unwrap();
         let selection = Selection {
             tenant: tenants[tenant].clone(),
             owner: owner.map(|owner| owners[owner]),
             pool: pool.map(|pool| pools[pool]),
-            status: stored.map(|stored| if stored { TransferStatus::UploadedSuccessfully } else { TransferStatus::Storing }),
+            status: stored.map(|stored| {
+                if stored {
+                    TransferStatus::UploadedSuccessfully
+                } else {
+                    TransferStatus::Storing
+                }
+            }),
             tag: tag.map(|tag| format!("tag {tag}")),
             from: from.map(time),
             to: to.map(time),
@@ -149,21 +202,41 @@ async fn pages_are_those_of_a_model(index: &dyn Index) {
         found += page.len();
         assert_eq!(page, expected(&model, &selection), "{selection:?}");
     }
-    assert!(found > 500, "the selections are too narrow to show anything: {found} files in all");
+    assert!(
+        found > 500,
+        "the selections are too narrow to show anything: {found} files in all"
+    );
 }
 
 fn expected(model: &[IndexedFile], selection: &Selection) -> Vec<FileInfo> {
     let selected = |file: &&IndexedFile| {
         file.tenant == selection.tenant
-            && selection.owner.is_none_or(|owner| file.info.owner.id == owner)
-            && selection.pool.is_none_or(|pool| file.info.pool == Some(pool))
-            && selection.status.is_none_or(|status| file.info.status == status)
-            && selection.tag.as_ref().is_none_or(|tag| file.info.tags.contains(tag))
-            && selection.from.is_none_or(|from| file.info.received_at >= from)
+            && selection
+                .owner
+                .is_none_or(|owner| file.info.owner.id == owner)
+            && selection
+                .pool
+                .is_none_or(|pool| file.info.pool == Some(pool))
+            && selection
+                .status
+                .is_none_or(|status| file.info.status == status)
+            && selection
+                .tag
+                .as_ref()
+                .is_none_or(|tag| file.info.tags.contains(tag))
+            && selection
+                .from
+                .is_none_or(|from| file.info.received_at >= from)
             && selection.to.is_none_or(|to| file.info.received_at < to)
-            && selection.after.is_none_or(|after| Cursor::after(&file.info) < after)
+            && selection
+                .after
+                .is_none_or(|after| Cursor::after(&file.info) < after)
     };
-    let mut files: Vec<_> = model.iter().filter(selected).map(|file| file.info.clone()).collect();
+    let mut files: Vec<_> = model
+        .iter()
+        .filter(selected)
+        .map(|file| file.info.clone())
+        .collect();
     files.sort_by_key(|file| Reverse(Cursor::after(file)));
     files.truncate(selection.limit as usize);
     files

@@ -5,7 +5,12 @@ use protocol::{TenantId, identity::Role};
 use std::collections::BTreeMap;
 
 fn caller(role: Role) -> Caller {
-    Caller { user_id: UserId::new(), name: "ada".to_owned(), role, tenant: TenantId::default() }
+    Caller {
+        user_id: UserId::new(),
+        name: "ada".to_owned(),
+        role,
+        tenant: TenantId::default(),
+    }
 }
 
 #[test]
@@ -21,16 +26,35 @@ fn who_may_list_whose_files() {
     ];
     for (caller, owner, expected) in table {
         let visible = visible_owner(caller, owner);
-        assert_eq!(visible.as_ref().err().map_or("", |problem| &problem.code), if expected.is_some() { "" } else { "forbidden" });
-        assert_eq!(visible.ok(), expected, "{:?} asks for {owner:?}", caller.role);
+        assert_eq!(
+            visible.as_ref().err().map_or("", |problem| &problem.code),
+            if expected.is_some() { "" } else { "forbidden" }
+        );
+        assert_eq!(
+            visible.ok(),
+            expected,
+            "{:?} asks for {owner:?}",
+            caller.role
+        );
     }
 }
 
 #[test]
 fn limits() {
-    for (limit, expected) in [(None, Some(50)), (Some(1), Some(1)), (Some(1000), Some(1000)), (Some(0), None), (Some(1001), None)] {
+    for (limit, expected) in [
+        (None, Some(50)),
+        (Some(1), Some(1)),
+        (Some(1000), Some(1000)),
+        (Some(0), None),
+        (Some(1001), None),
+    ] {
         let checked = checked_limit(limit);
-        assert!(checked.as_ref().err().is_none_or(|problem| problem.code == "invalid-message"));
+        assert!(
+            checked
+                .as_ref()
+                .err()
+                .is_none_or(|problem| problem.code == "invalid-message")
+        );
         assert_eq!(checked.ok(), expected, "{limit:?}");
     }
 }
@@ -56,7 +80,10 @@ fn uploader_page(files: &[FileInfo], after: Option<Cursor>, limit: usize) -> Fil
     let mut files = stretch(files, after, limit + 1);
     let more = files.len() > limit;
     files.truncate(limit);
-    let next_cursor = files.last().filter(|_| more).map(|last| Cursor::after(last).to_string());
+    let next_cursor = files
+        .last()
+        .filter(|_| more)
+        .map(|last| Cursor::after(last).to_string());
     FilePage { files, next_cursor }
 }
 
@@ -101,7 +128,9 @@ proptest! {
 
 #[test]
 fn the_last_page_says_so() {
-    let files: Vec<_> = [3, 2, 1].map(|time| sample::file(UserId::new(), time)).into();
+    let files: Vec<_> = [3, 2, 1]
+        .map(|time| sample::file(UserId::new(), time))
+        .into();
     for (limit, has_next) in [(2, true), (3, false), (4, false)] {
         let page = merge(stretch(&files, None, limit + 1), FilePage::default(), limit).unwrap();
         assert_eq!(page.next_cursor.is_some(), has_next, "limit {limit}");

@@ -35,21 +35,33 @@ pub(super) async fn serve(
 ) -> Result<Response, Problem> {
     let found = manager.find(&caller, file).await?;
     if found.info.status == TransferStatus::UploadFailed {
-        let reason = found.info.reason.as_deref().unwrap_or("the reason is not known");
-        return Err(problem(ErrorCode::NotFound, format!("the file could not be stored, it has no content: {reason}")));
+        let reason = found
+            .info
+            .reason
+            .as_deref()
+            .unwrap_or("the reason is not known");
+        return Err(problem(
+            ErrorCode::NotFound,
+            format!("the file could not be stored, it has no content: {reason}"),
+        ));
     }
     let size = found.info.size;
     let validators = describe::validators(&found.info);
     let mut described = describe::of_any(&validators);
     let (status, part) = match selection::select(&method, &headers, &validators, size) {
         Selected::NotModified => return Ok((StatusCode::NOT_MODIFIED, described).into_response()),
-        Selected::PreconditionFailed => return Err(Problem::of_status(StatusCode::PRECONDITION_FAILED)),
+        Selected::PreconditionFailed => {
+            return Err(Problem::of_status(StatusCode::PRECONDITION_FAILED));
+        }
         Selected::Unsatisfiable => return Ok(unsatisfiable(size)),
         Selected::Whole => (StatusCode::OK, 0..size),
         Selected::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
     };
     describe::add_content(&mut described, &found.info);
-    described.insert(header::CONTENT_LENGTH, HeaderValue::from(part.end - part.start));
+    described.insert(
+        header::CONTENT_LENGTH,
+        HeaderValue::from(part.end - part.start),
+    );
     if status == StatusCode::PARTIAL_CONTENT {
         described.insert(header::CONTENT_RANGE, content_range(&part, size));
     }
@@ -73,17 +85,32 @@ fn unsatisfiable(size: u64) -> Response {
 }
 
 /// Opens the content wherever it is now.
-async fn read(manager: &FileManager, caller: &Caller, found: Found, part: Range<u64>) -> Result<ByteStream, Problem> {
+async fn read(
+    manager: &FileManager,
+    caller: &Caller,
+    found: Found,
+    part: Range<u64>,
+) -> Result<ByteStream, Problem> {
     let mut found = found;
     for _ in 0..MOVES {
         if found.is_stored {
-            let bytes = manager.blobs().read(found.info.file_id, part.clone()).await.map_err(blob_problem)?;
+            let bytes = manager
+                .blobs()
+                .read(found.info.file_id, part.clone())
+                .await
+                .map_err(blob_problem)?;
             return Ok(counted(bytes, &part, "blob"));
         }
-        match manager.chunks().read(found.info.upload_id, part.clone()).await {
+        match manager
+            .chunks()
+            .read(found.info.upload_id, part.clone())
+            .await
+        {
             Ok(bytes) => return Ok(counted(bytes, &part, "cache")),
             // It was stored and freed in between, or failed for good.
-            Err(ChunkError::NotFound(_)) => found = manager.find(caller, found.info.file_id).await?,
+            Err(ChunkError::NotFound(_)) => {
+                found = manager.find(caller, found.info.file_id).await?;
+            }
             Err(error @ ChunkError::Unavailable(_)) => return Err(unavailable(&error)),
             Err(error) => return Err(internal(&error)),
         }

@@ -16,18 +16,26 @@ pub(super) enum Asked {
 /// Reads the value of a `Range` header for a content of `size` bytes. One range is served; several, another unit, or a
 /// value that is not valid, mean the whole content.
 pub(super) fn read(value: &str, size: u64) -> Asked {
-    let Some((unit, range)) = value.split_once('=') else { return Asked::Whole };
+    let Some((unit, range)) = value.split_once('=') else {
+        return Asked::Whole;
+    };
     if !unit.trim().eq_ignore_ascii_case("bytes") || range.contains(',') {
         return Asked::Whole;
     }
-    let Some((first, last)) = range.trim().split_once('-') else { return Asked::Whole };
+    let Some((first, last)) = range.trim().split_once('-') else {
+        return Asked::Whole;
+    };
     let stretch = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
         (Some(first), None) if last.is_empty() => first..size,
         (None, Some(length)) if first.is_empty() => size.saturating_sub(length)..size,
         _ => return Asked::Whole,
     };
-    if stretch.is_empty() { Asked::Unsatisfiable } else { Asked::Part(stretch) }
+    if stretch.is_empty() {
+        Asked::Unsatisfiable
+    } else {
+        Asked::Part(stretch)
+    }
 }
 
 /// A number of digits alone; one too large for any content counts as the largest.

@@ -30,23 +30,34 @@ pub(super) enum Selected {
 }
 
 /// Decides what to answer to a GET or HEAD for a content of `size` bytes.
-pub(super) fn select(method: &Method, headers: &HeaderMap, validators: &Validators, size: u64) -> Selected {
+pub(super) fn select(
+    method: &Method,
+    headers: &HeaderMap,
+    validators: &Validators,
+    size: u64,
+) -> Selected {
     if let Some(tags) = text(headers, header::IF_MATCH) {
         if !names(&tags, &validators.etag) {
             return Selected::PreconditionFailed;
         }
-    } else if date(headers, header::IF_UNMODIFIED_SINCE).is_some_and(|date| validators.modified > date) {
+    } else if date(headers, header::IF_UNMODIFIED_SINCE)
+        .is_some_and(|date| validators.modified > date)
+    {
         return Selected::PreconditionFailed;
     }
     if let Some(tags) = text(headers, header::IF_NONE_MATCH) {
         if names_weakly(&tags, &validators.etag) {
             return Selected::NotModified;
         }
-    } else if date(headers, header::IF_MODIFIED_SINCE).is_some_and(|date| validators.modified <= date) {
+    } else if date(headers, header::IF_MODIFIED_SINCE)
+        .is_some_and(|date| validators.modified <= date)
+    {
         return Selected::NotModified;
     }
     // A range is defined for GET alone.
-    let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let range = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     match range.filter(|_| *method == Method::GET && is_range_wanted(headers, validators)) {
         None => Selected::Whole,
         Some(range) => match range::read(range, size) {
@@ -68,24 +79,34 @@ fn is_range_wanted(headers: &HeaderMap, validators: &Validators) -> bool {
 
 /// Whether a list of entity tags names this one. Ours has no comma, so cutting at commas can't make it out of others.
 fn names(tags: &str, etag: &str) -> bool {
-    tags.split(',').map(str::trim).any(|tag| tag == etag || tag == "*")
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag == etag || tag == "*")
 }
 
 /// The same by the weak comparison, for which `W/` does not matter.
 fn names_weakly(tags: &str, etag: &str) -> bool {
-    tags.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag || tag == "*")
+    tags.split(',')
+        .map(str::trim)
+        .any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag || tag == "*")
 }
 
 /// The value of a header that may be split over several lines.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     (!lines.is_empty()).then(|| lines.join(","))
 }
 
 /// The date in a header; one that is not valid counts as none.
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     let value = headers.get(name)?.to_str().ok()?;
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(value)
+        .ok()
 }
 
 #[cfg(test)]
@@ -101,7 +122,10 @@ mod tests {
     const DAY_AFTER: &str = "Sun, 02 Jan 2022 00:00:00 GMT";
 
     fn selected(method: &Method, headers: &[(HeaderName, &str)]) -> Selected {
-        let validators = Validators { etag: TAG.to_owned(), modified: "2022-01-01T00:00:00Z".parse().unwrap() };
+        let validators = Validators {
+            etag: TAG.to_owned(),
+            modified: "2022-01-01T00:00:00Z".parse().unwrap(),
+        };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value.parse().unwrap());
@@ -124,11 +148,17 @@ mod tests {
             (&[(IF_NONE_MATCH, TAG)], NotModified),
             (&[(IF_NONE_MATCH, &weak)], NotModified),
             (&[(IF_NONE_MATCH, &several)], NotModified),
-            (&[(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, TAG)], NotModified),
+            (
+                &[(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, TAG)],
+                NotModified,
+            ),
             (&[(IF_NONE_MATCH, "*")], NotModified),
             (&[(IF_NONE_MATCH, "\"x\"")], Whole),
             (&[(IF_NONE_MATCH, TAG), (RANGE, "bytes=100-")], NotModified),
-            (&[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, DAY_AFTER)], Whole),
+            (
+                &[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, DAY_AFTER)],
+                Whole,
+            ),
             (&[(IF_MODIFIED_SINCE, DATE)], NotModified),
             (&[(IF_MODIFIED_SINCE, DAY_AFTER)], NotModified),
             (&[(IF_MODIFIED_SINCE, DAY_BEFORE)], Whole),
@@ -155,8 +185,17 @@ mod tests {
 
     #[test]
     fn head_has_conditions_and_no_range() {
-        assert_eq!(selected(&Method::HEAD, &[(header::RANGE, "bytes=0-9")]), Whole);
-        assert_eq!(selected(&Method::HEAD, &[(header::RANGE, "bytes=100-")]), Whole);
-        assert_eq!(selected(&Method::HEAD, &[(header::IF_NONE_MATCH, TAG)]), NotModified);
+        assert_eq!(
+            selected(&Method::HEAD, &[(header::RANGE, "bytes=0-9")]),
+            Whole
+        );
+        assert_eq!(
+            selected(&Method::HEAD, &[(header::RANGE, "bytes=100-")]),
+            Whole
+        );
+        assert_eq!(
+            selected(&Method::HEAD, &[(header::IF_NONE_MATCH, TAG)]),
+            NotModified
+        );
     }
 }

@@ -25,17 +25,21 @@ pub(super) async fn migrate(writer: &SqlitePool) -> Result<(), IndexError> {
 }
 
 async fn version(writer: &SqlitePool) -> Result<i64, IndexError> {
-    sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations").fetch_one(writer).await.map_err(unavailable)
+    sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM migrations")
+        .fetch_one(writer)
+        .await
+        .map_err(unavailable)
 }
 
 /// Takes one step unless it was taken, perhaps by another process just now.
 async fn take(writer: &SqlitePool, number: i64, step: &'static str) -> Result<(), sqlx::Error> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let taken = sqlx::query("INSERT INTO migrations (version) VALUES (?) ON CONFLICT (version) DO NOTHING")
-        .bind(number)
-        .execute(&mut *transaction)
-        .await?
-        .rows_affected();
+    let taken =
+        sqlx::query("INSERT INTO migrations (version) VALUES (?) ON CONFLICT (version) DO NOTHING")
+            .bind(number)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
     if taken == 1 {
         sqlx::raw_sql(step).execute(&mut *transaction).await?;
     }

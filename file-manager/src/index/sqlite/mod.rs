@@ -38,16 +38,31 @@ impl SqliteIndex {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool = || SqlitePoolOptions::new().idle_timeout(None).max_lifetime(None);
-        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(unavailable)?;
+        let pool = || {
+            SqlitePoolOptions::new()
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(unavailable)?;
         migrate::migrate(&writer).await?;
         let read_only = options.create_if_missing(false).pragma("query_only", "on");
-        let readers = pool().max_connections(readers.get()).connect_with(read_only).await.map_err(unavailable)?;
+        let readers = pool()
+            .max_connections(readers.get())
+            .connect_with(read_only)
+            .await
+            .map_err(unavailable)?;
         Ok(Self { writer, readers })
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, IndexError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(unavailable)
     }
 }
 
@@ -61,7 +76,9 @@ impl Index for SqliteIndex {
         if is_new {
             return Ok(file.clone());
         }
-        self.get(id).await?.ok_or_else(|| IndexError::Unavailable(format!("the entry of {id} was removed meanwhile")))
+        self.get(id).await?.ok_or_else(|| {
+            IndexError::Unavailable(format!("the entry of {id} was removed meanwhile"))
+        })
     }
 
     async fn get(&self, file: FileId) -> Result<Option<IndexedFile>, IndexError> {
@@ -82,7 +99,11 @@ impl Index for SqliteIndex {
 
     async fn page(&self, selection: &Selection) -> Result<Vec<FileInfo>, IndexError> {
         let mut snapshot = self.readers.begin().await.map_err(unavailable)?;
-        let rows = page::query(selection).build().fetch_all(&mut *snapshot).await.map_err(unavailable)?;
+        let rows = page::query(selection)
+            .build()
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(unavailable)?;
         let mut files = rows.iter().map(rows::file).collect::<Result<Vec<_>, _>>()?;
         rows::add_tags(&mut snapshot, &mut files).await?;
         Ok(files)
@@ -90,8 +111,15 @@ impl Index for SqliteIndex {
 
     async fn remove(&self, file: FileId) -> Result<(), IndexError> {
         let mut transaction = self.write().await?;
-        for statement in ["DELETE FROM file_tags WHERE file_id = ?", "DELETE FROM files WHERE file_id = ?"] {
-            sqlx::query(statement).bind(file.to_string()).execute(&mut *transaction).await.map_err(unavailable)?;
+        for statement in [
+            "DELETE FROM file_tags WHERE file_id = ?",
+            "DELETE FROM files WHERE file_id = ?",
+        ] {
+            sqlx::query(statement)
+                .bind(file.to_string())
+                .execute(&mut *transaction)
+                .await
+                .map_err(unavailable)?;
         }
         transaction.commit().await.map_err(unavailable)
     }
@@ -102,10 +130,19 @@ impl Index for SqliteIndex {
         }
         let mut query = QueryBuilder::<Sqlite>::new("SELECT file_id FROM files WHERE file_id IN (");
         rows::list_ids(&mut query, files.iter().copied());
-        let found: Vec<String> =
-            query.push(")").build_query_scalar().fetch_all(&self.readers).await.map_err(unavailable)?;
+        let found: Vec<String> = query
+            .push(")")
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
         let found: HashSet<String> = found.into_iter().collect();
-        Ok(files.iter().copied().filter(|file| !found.contains(&file.to_string())).collect())
+        Ok(files
+            .iter()
+            .copied()
+            .filter(|file| !found.contains(&file.to_string()))
+            .collect())
     }
 }
 

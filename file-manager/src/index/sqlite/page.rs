@@ -8,23 +8,32 @@ pub(super) fn query(selection: &Selection) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new("SELECT f.* FROM ");
     // `key` is the table that the page is ordered by: with a tag it is the tag's index that has the right order.
     let key = if let Some(tag) = &selection.tag {
-        query.push("file_tags t JOIN files f ON f.file_id = t.file_id WHERE t.tag = ").push_bind(tag.clone());
+        query
+            .push("file_tags t JOIN files f ON f.file_id = t.file_id WHERE t.tag = ")
+            .push_bind(tag.clone());
         query.push(" AND ");
         "t"
     } else {
         query.push("files f WHERE ");
         "f"
     };
-    query.push(key).push(".tenant = ").push_bind(selection.tenant.0.clone());
+    query
+        .push(key)
+        .push(".tenant = ")
+        .push_bind(selection.tenant.0.clone());
     narrow(&mut query, selection, key);
-    query.push(format_args!(" ORDER BY {key}.received_at DESC, {key}.file_id DESC LIMIT "));
+    query.push(format_args!(
+        " ORDER BY {key}.received_at DESC, {key}.file_id DESC LIMIT "
+    ));
     query.push_bind(i64::from(selection.limit));
     query
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, selection: &Selection, key: &'static str) {
     if let Some(owner) = selection.owner {
-        query.push(format_args!(" AND {key}.owner_id = ")).push_bind(owner.to_string());
+        query
+            .push(format_args!(" AND {key}.owner_id = "))
+            .push_bind(owner.to_string());
     }
     if let Some(status) = selection.status {
         query.push(" AND f.status = ").push_bind(status.as_str());
@@ -33,13 +42,22 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, selection: &Selection, key: &'static
         query.push(" AND f.pool = ").push_bind(pool.to_string());
     }
     if let Some(from) = selection.from {
-        query.push(format_args!(" AND {key}.received_at >= ")).push_bind(from.as_microsecond());
+        query
+            .push(format_args!(" AND {key}.received_at >= "))
+            .push_bind(from.as_microsecond());
     }
     if let Some(to) = selection.to {
-        query.push(format_args!(" AND {key}.received_at < ")).push_bind(to.as_microsecond());
+        query
+            .push(format_args!(" AND {key}.received_at < "))
+            .push_bind(to.as_microsecond());
     }
     if let Some(after) = selection.after {
-        query.push(format_args!(" AND ({key}.received_at, {key}.file_id) < (")).push_bind(after.received_at);
-        query.push(", ").push_bind(after.file_id.to_string()).push(")");
+        query
+            .push(format_args!(" AND ({key}.received_at, {key}.file_id) < ("))
+            .push_bind(after.received_at);
+        query
+            .push(", ")
+            .push_bind(after.file_id.to_string())
+            .push(")");
     }
 }

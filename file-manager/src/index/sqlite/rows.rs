@@ -47,7 +47,10 @@ pub(super) async fn insert(
     Ok(inserted == 1)
 }
 
-async fn insert_tags(transaction: &mut Transaction<'static, Sqlite>, file: &IndexedFile) -> Result<(), IndexError> {
+async fn insert_tags(
+    transaction: &mut Transaction<'static, Sqlite>,
+    file: &IndexedFile,
+) -> Result<(), IndexError> {
     for (position, tag) in (0_i64..).zip(&file.info.tags) {
         sqlx::query(
             "INSERT INTO file_tags (file_id, tag, position, tenant, owner_id, received_at) VALUES (?, ?, ?, ?, ?, ?) \
@@ -88,10 +91,15 @@ pub(super) fn file(row: &SqliteRow) -> Result<FileInfo, IndexError> {
         content_type: column(row, "content_type")?,
         digest: Some(parsed(row, "digest")?),
         status: parsed(row, "status")?,
-        owner: Owner { id: parsed(row, "owner_id")?, name: column(row, "owner_name")? },
+        owner: Owner {
+            id: parsed(row, "owner_id")?,
+            name: column(row, "owner_name")?,
+        },
         pool: parsed_if_any(row, "pool")?,
         batch: parsed_if_any(row, "batch")?,
-        captured_at: column::<Option<i64>>(row, "captured_at")?.map(time).transpose()?,
+        captured_at: column::<Option<i64>>(row, "captured_at")?
+            .map(time)
+            .transpose()?,
         received_at: time(column(row, "received_at")?)?,
         stored_at: Some(time(column(row, "stored_at")?)?),
         attempts: number(row, "attempts")?,
@@ -110,11 +118,17 @@ pub(super) async fn add_tags(
     if files.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT file_id, tag FROM file_tags WHERE file_id IN (");
+    // Not kept prepared, since it differs with the number of files.
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT file_id, tag FROM file_tags WHERE file_id IN (");
     list_ids(&mut query, files.iter().map(|file| file.file_id));
     query.push(") ORDER BY file_id, position");
-    let rows: Vec<(String, String)> =
-        query.build_query_as().fetch_all(&mut **snapshot).await.map_err(unavailable)?;
+    let rows: Vec<(String, String)> = query
+        .build_query_as()
+        .persistent(false)
+        .fetch_all(&mut **snapshot)
+        .await
+        .map_err(unavailable)?;
     let mut tags: HashMap<String, Vec<String>> = HashMap::new();
     for (file, tag) in rows {
         tags.entry(file).or_default().push(tag);
@@ -137,25 +151,36 @@ fn column<'r, T>(row: &'r SqliteRow, name: &'static str) -> Result<T, IndexError
 where
     T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
 {
-    row.try_get(name).map_err(|error| IndexError::Damaged(error.to_string()))
+    row.try_get(name)
+        .map_err(|error| IndexError::Damaged(error.to_string()))
 }
 
 fn parsed<T: FromStr<Err: Display>>(row: &SqliteRow, name: &'static str) -> Result<T, IndexError> {
     parse(name, column(row, name)?)
 }
 
-fn parsed_if_any<T: FromStr<Err: Display>>(row: &SqliteRow, name: &'static str) -> Result<Option<T>, IndexError> {
-    column::<Option<&str>>(row, name)?.map(|text| parse(name, text)).transpose()
+fn parsed_if_any<T: FromStr<Err: Display>>(
+    row: &SqliteRow,
+    name: &'static str,
+) -> Result<Option<T>, IndexError> {
+    column::<Option<&str>>(row, name)?
+        .map(|text| parse(name, text))
+        .transpose()
 }
 
 fn parse<T: FromStr<Err: Display>>(name: &'static str, text: &str) -> Result<T, IndexError> {
-    text.parse().map_err(|error| IndexError::Damaged(format!("{name}: {error}")))
+    text.parse()
+        .map_err(|error| IndexError::Damaged(format!("{name}: {error}")))
 }
 
-fn number<T: TryFrom<i64, Error: Display>>(row: &SqliteRow, name: &'static str) -> Result<T, IndexError> {
+fn number<T: TryFrom<i64, Error: Display>>(
+    row: &SqliteRow,
+    name: &'static str,
+) -> Result<T, IndexError> {
     T::try_from(column(row, name)?).map_err(|error| IndexError::Damaged(format!("{name}: {error}")))
 }
 
 fn time(microseconds: i64) -> Result<Timestamp, IndexError> {
-    Timestamp::from_microsecond(microseconds).map_err(|error| IndexError::Damaged(error.to_string()))
+    Timestamp::from_microsecond(microseconds)
+        .map_err(|error| IndexError::Damaged(error.to_string()))
 }

@@ -1,0 +1,7 @@
+//! The service as others see it: over its queue, its stores and its HTTP.
+
+mod content;
+mod lists;
+mod persist;
+mod support;
+mod sweep;

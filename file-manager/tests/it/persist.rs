@@ -1,0 +1,458 @@
+//! What becomes of a file that is taken from the queue, whatever goes wrong on the way.
+
+use crate::support::{Fault, Running, World, owner_of, until};
+use file_manager::Config;
+use protocol::{
+    TransferStatus,
+    upload::{AttemptOutcome, PersistFile, UpdateStatus},
+};
+use std::{num::NonZeroUsize, sync::atomic::Ordering::SeqCst};
+use storage::blobs::{BlobError, BlobStore, Source};
+
+const CONTENT: &[u8] = b"content of a file";
+
+fn stored_at(report: &UpdateStatus) -> jiff::Timestamp {
+    match report.outcome {
+        AttemptOutcome::UploadedSuccessfully { stored_at } => stored_at,
+        ref failed => panic!("the report says {failed:?}"),
+    }
+}
+
+/// Whether a report of failure says that another attempt can't help, and its reason.
+fn failure(report: &UpdateStatus) -> (bool, &str) {
+    match &report.outcome {
+        AttemptOutcome::UploadFailed { reason, permanent } => (*permanent, reason),
+        stored @ AttemptOutcome::UploadedSuccessfully { .. } => {
+            panic!("the report says {stored:?}")
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_stored_indexed_and_reported() {
+    let world = World::new().await;
+    let mut upload = world.cached(CONTENT).await;
+    upload.meta.tags = vec!["b".to_owned(), "a".to_owned(), "b".to_owned()];
+    upload.meta.title = Some("title".to_owned());
+    world.uploader.know(&upload);
+    world.store(&upload).await;
+
+    let reports = world.uploader.reports();
+    assert_eq!(reports.len(), 1);
+    assert_eq!(
+        (reports[0].upload_id, reports[0].attempt),
+        (upload.upload_id, 1)
+    );
+    let entry = world.indexed(upload.file_id).await.unwrap();
+    assert_eq!(entry.tenant, upload.tenant);
+    assert_eq!(entry.info.status, TransferStatus::UploadedSuccessfully);
+    assert_eq!(entry.info.stored_at, Some(stored_at(&reports[0])));
+    assert_eq!(entry.info.tags, ["b", "a"]);
+    assert_eq!(entry.info.title.as_deref(), Some("title"));
+    assert_eq!(
+        (entry.info.attempts, entry.info.received_at),
+        (1, upload.received_at.unwrap())
+    );
+    assert_eq!(
+        world.blobs.size(upload.file_id).await.unwrap(),
+        upload.meta.size
+    );
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn what_each_failure_means() {
+    let table = [
+        (Fault::Damaged, true),
+        (Fault::Failed, false),
+        (Fault::Full, false),
+        (Fault::NotFound, false),
+    ];
+    for (fault, permanent) in table {
+        let world = World::new().await;
+        world.blobs.fail(fault);
+        let upload = world.cached(CONTENT).await;
+        let running = world.run();
+        world.submit(&upload, 1).await;
+        let reports = world.uploader.wait_for_reports(1).await;
+        running.stop().await;
+        assert_eq!(failure(&reports[0]).0, permanent, "{fault:?}");
+        assert_eq!(world.indexed(upload.file_id).await, None, "{fault:?}");
+        assert!(world.is_queue_empty().await, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_once_succeeds_at_the_second_attempt() {
+    let world = World::new().await;
+    world.blobs.fail(Fault::Failed);
+    let upload = world.cached(CONTENT).await;
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    world.uploader.wait_for_reports(1).await;
+    assert_eq!(
+        world.uploader.status(upload.upload_id),
+        TransferStatus::Retrying
+    );
+    world.submit(&upload, 2).await;
+    let reports = world.uploader.wait_for_reports(2).await;
+    running.stop().await;
+    stored_at(&reports[1]);
+    assert_eq!(
+        world.indexed(upload.file_id).await.unwrap().info.attempts,
+        2
+    );
+}
+
+#[tokio::test]
+async fn content_of_another_digest_fails_for_good() {
+    let world = World::new().await;
+    let mut upload = world.cached(CONTENT).await;
+    let digest = upload.computed_digest.as_mut().unwrap();
+    digest.bytes[0] ^= 1;
+    world.uploader.know(&upload);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    let (permanent, reason) = failure(&reports[0]);
+    assert!(permanent && reason.contains("digest"), "{reason}");
+    assert!(matches!(
+        world.blobs.size(upload.file_id).await,
+        Err(BlobError::NotFound(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_request_without_a_digest_fails_for_good() {
+    let world = World::new().await;
+    let mut upload = world.cached(CONTENT).await;
+    upload.computed_digest = None;
+    world.uploader.know(&upload);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    assert!(failure(&reports[0]).0);
+}
+
+#[tokio::test]
+async fn an_unreachable_store_costs_no_attempt() {
+    let parallel = NonZeroUsize::new(2).unwrap();
+    let world = World::with(Config {
+        parallel,
+        ..Config::default()
+    })
+    .await;
+    world.blobs.set_unreachable(true);
+    let mut uploads = Vec::new();
+    for _ in 0..5 {
+        uploads.push(world.cached(CONTENT).await);
+        world.submit(uploads.last().unwrap(), 1).await;
+    }
+    let running = world.run();
+    until("three probes", || world.blobs.pings.load(SeqCst) >= 3).await;
+    assert!(
+        world
+            .manager
+            .paused()
+            .unwrap()
+            .contains("the test has cut the line")
+    );
+    assert_eq!(world.uploader.reports(), []);
+    // Only what was in hand was tried, and once: the rest waits in the queue, the probe alone asks.
+    assert!(world.blobs.puts.load(SeqCst) <= parallel.get());
+
+    world.blobs.set_unreachable(false);
+    let reports = world.uploader.wait_for_reports(uploads.len()).await;
+    assert_eq!(world.manager.paused(), None);
+    running.stop().await;
+    for upload in &uploads {
+        let of_upload: Vec<_> = reports
+            .iter()
+            .filter(|report| report.upload_id == upload.upload_id)
+            .collect();
+        assert_eq!(of_upload.len(), 1);
+        assert_eq!(of_upload[0].attempt, 1);
+        stored_at(of_upload[0]);
+    }
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn work_that_waits_for_a_store_goes_back_at_shutdown() {
+    let world = World::new().await;
+    world.blobs.set_unreachable(true);
+    let upload = world.cached(CONTENT).await;
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("a probe", || world.blobs.pings.load(SeqCst) >= 1).await;
+    running.stop().await;
+    assert_eq!(world.uploader.reports(), []);
+    assert!(!world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn lost_content_fails_for_good_with_a_reason() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.chunks.remove(upload.upload_id).await.unwrap();
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    let (permanent, reason) = failure(&reports[0]);
+    assert!(
+        permanent && reason.contains("the cached content is lost"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn content_freed_after_its_blob_was_put_is_not_lost() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    let source = Source {
+        cache: world.chunks.clone(),
+        upload: upload.upload_id,
+        size: upload.meta.size,
+        digest: upload.computed_digest.unwrap(),
+    };
+    world.blobs.put(upload.file_id, &source).await.unwrap();
+    world.chunks.remove(upload.upload_id).await.unwrap();
+    // Even a store that does not look before it reads.
+    world.blobs.fail(Fault::Damaged);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    stored_at(&reports[0]);
+    assert!(world.indexed(upload.file_id).await.is_some());
+}
+
+#[tokio::test]
+async fn a_redelivered_event_changes_nothing() {
+    let world = World::new().await;
+    let upload = world.stored(CONTENT).await;
+    let entry = world.indexed(upload.file_id).await;
+    let puts = world.blobs.puts.load(SeqCst);
+
+    let running = world.run();
+    world
+        .events
+        .queue(vec![PersistFile {
+            upload: upload.clone(),
+            attempt: 1,
+        }])
+        .await
+        .unwrap();
+    let reports = world.uploader.wait_for_reports(2).await;
+    running.stop().await;
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!(world.indexed(upload.file_id).await, entry);
+    assert_eq!(world.blobs.puts.load(SeqCst), puts);
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn two_consumers_of_one_event_make_one_entry() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    let managers = [world.manager.clone(), world.second_manager().await];
+    world.blobs.hold(true);
+    let running = managers.map(Running::start);
+    for taken in 1..=2 {
+        world.submit(&upload, 1).await;
+        until("another put", || world.blobs.puts.load(SeqCst) == taken).await;
+    }
+    world.blobs.hold(false);
+    let reports = world.uploader.wait_for_reports(2).await;
+    for running in running {
+        running.stop().await;
+    }
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!(
+        world.indexed(upload.file_id).await.unwrap().info.stored_at,
+        Some(stored_at(&reports[0]))
+    );
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn a_failure_beside_a_success_is_none() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    let managers = [world.manager.clone(), world.second_manager().await];
+    world.blobs.hold(true);
+    let [first, second] = managers.map(Running::start);
+    for taken in 1..=2 {
+        world.submit(&upload, 1).await;
+        until("another put", || world.blobs.puts.load(SeqCst) == taken).await;
+    }
+    // One of the two fails; whichever reports first, the file is stored in the end.
+    world.blobs.fail(Fault::Failed);
+    world.blobs.hold(false);
+    world.uploader.wait_for_reports(2).await;
+    first.stop().await;
+    second.stop().await;
+    assert!(world.indexed(upload.file_id).await.is_some());
+}
+
+#[tokio::test]
+async fn a_report_is_repeated_until_the_uploader_takes_it() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.uploader.set_down(true);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("two reports refused", || world.uploader.refused() >= 2).await;
+    // Whoever could be told of success must find the file.
+    let entry = world
+        .indexed(upload.file_id)
+        .await
+        .expect("the index comes before the report");
+    world.uploader.set_down(false);
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    assert_eq!(Some(stored_at(&reports[0])), entry.info.stored_at);
+    assert_eq!(world.blobs.puts.load(SeqCst), 1);
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn what_is_not_reported_is_not_acknowledged() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.uploader.set_down(true);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("a report refused", || world.uploader.refused() >= 1).await;
+    running.stop().await;
+    let entry = world.indexed(upload.file_id).await.unwrap();
+
+    world.uploader.set_down(false);
+    let running = world.run();
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    assert_eq!(Some(stored_at(&reports[0])), entry.info.stored_at);
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn a_file_stored_after_its_upload_failed_is_taken_back() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.blobs.hold(true);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    world
+        .uploader
+        .set_status(upload.upload_id, TransferStatus::UploadFailed);
+    world.blobs.hold(false);
+    world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+
+    assert_eq!(world.indexed(upload.file_id).await, None);
+    assert!(world.is_queue_empty().await);
+    let answer = world
+        .get(
+            &owner_of(&upload),
+            &format!("/files/{}/content", upload.file_id),
+        )
+        .await;
+    assert_eq!(
+        (answer.status.as_u16(), &*answer.code()),
+        (404, "not-found")
+    );
+    let swept = world.manager.sweep().await.unwrap();
+    assert_eq!((swept.removed, swept.pending, swept.stray), (1, 0, 0));
+    assert!(matches!(
+        world.blobs.size(upload.file_id).await,
+        Err(BlobError::NotFound(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.blobs.hold(true);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    world.uploader.begin(upload.upload_id, 2);
+    world.blobs.hold(false);
+    world.uploader.wait_for_reports(1).await;
+    assert_eq!(
+        world.uploader.status(upload.upload_id),
+        TransferStatus::Storing
+    );
+    world.submit(&upload, 2).await;
+    let reports = world.uploader.wait_for_reports(2).await;
+    running.stop().await;
+    assert_eq!(stored_at(&reports[0]), stored_at(&reports[1]));
+    assert_eq!(
+        world.uploader.status(upload.upload_id),
+        TransferStatus::UploadedSuccessfully
+    );
+    assert!(world.indexed(upload.file_id).await.is_some());
+    assert_eq!(world.blobs.puts.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_file_whose_upload_nobody_knows_stays() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.uploader.forget(upload.upload_id);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    assert!(world.indexed(upload.file_id).await.is_some());
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn at_most_so_many_files_are_stored_at_once() {
+    let parallel = NonZeroUsize::new(2).unwrap();
+    let world = World::with(Config {
+        parallel,
+        ..Config::default()
+    })
+    .await;
+    world.blobs.hold(true);
+    for _ in 0..6 {
+        let upload = world.cached(CONTENT).await;
+        world.submit(&upload, 1).await;
+    }
+    let running = world.run();
+    until("two puts", || world.blobs.running.load(SeqCst) == 2).await;
+    world.blobs.hold(false);
+    world.uploader.wait_for_reports(6).await;
+    running.stop().await;
+    assert_eq!(world.blobs.most_running.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn shutdown_finishes_the_file_in_hand() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.blobs.hold(true);
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    running.begin_stop();
+    world.blobs.hold(false);
+    running.join().await.unwrap();
+    stored_at(&world.uploader.reports()[0]);
+    assert!(world.is_queue_empty().await);
+}
+
+#[tokio::test]
+async fn a_queue_that_ends_early_is_an_error() {
+    let world = World::new().await;
+    let running = world.run();
+    world.events.close().await;
+    assert!(running.join().await.is_err());
+}

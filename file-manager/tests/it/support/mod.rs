@@ -1,0 +1,366 @@
+//! A file manager on real disk adapters, between a queue and an uploader that tests can see into.
+
+mod blobs;
+mod uploader;
+
+pub(crate) use blobs::{Blobs, Fault};
+pub(crate) use uploader::Uploader;
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use file_manager::{
+    Config, FileManager,
+    index::{Index, IndexedFile, sqlite::SqliteIndex},
+};
+use futures::FutureExt;
+use jiff::Timestamp;
+use protocol::{
+    FileId, TenantId, TransferStatus, UploadId, UserId,
+    digest::{DigestAlgorithm, Hasher},
+    identity::{CALLER_HEADER, Caller, Owner, Role},
+    upload::{FileMeta, PersistFile, Upload},
+};
+use serde::de::DeserializeOwned;
+use service_kit::{config::Millis, peer::Peer};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use storage::{
+    chunks::{ChunkCache, ChunkOptions},
+    events::{EventError, Events},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// After this long a test has failed; nothing waits for it to pass.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A file manager and everything around it.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    pub(crate) chunks: Arc<dyn ChunkCache>,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) uploader: Uploader,
+    pub(crate) manager: FileManager,
+    peer: Peer,
+    pub(crate) config: Config,
+}
+
+/// The background work of a file manager.
+pub(crate) struct Running {
+    shutdown: CancellationToken,
+    work: JoinHandle<Result<(), EventError>>,
+}
+
+/// A response that was read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let config = Config {
+            sweep_interval: Millis::days(1),
+            sweep_grace: Millis(0),
+            ..Config::default()
+        };
+        Self::with(config).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = |name: &str| format!("disk:{}", folder.path().join(name).display());
+        let options = ChunkOptions {
+            min_free_bytes: 0,
+            ..ChunkOptions::default()
+        };
+        let chunks = storage::open_chunks(&url("chunks"), &options)
+            .await
+            .unwrap();
+        let blobs = Arc::new(Blobs::new(
+            storage::open_blobs(&url("blobs")).await.unwrap(),
+        ));
+        let events = storage::open_events("local:").await.unwrap();
+        let uploader = Uploader::default();
+        let path = folder.path().join("index.db");
+        let manager = FileManager::open(
+            config.clone(),
+            &path,
+            chunks.clone(),
+            blobs.clone(),
+            events.clone(),
+            uploader.peer(),
+        )
+        .await
+        .unwrap();
+        let peer = Peer::local("file-manager", file_manager::router(manager.clone()));
+        Self {
+            folder,
+            chunks,
+            blobs,
+            events,
+            uploader,
+            manager,
+            peer,
+            config,
+        }
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.folder.path().join("index.db")
+    }
+
+    /// Another instance over the same stores, queue and index.
+    pub(crate) async fn second_manager(&self) -> FileManager {
+        FileManager::open(
+            self.config.clone(),
+            &self.index_path(),
+            self.chunks.clone(),
+            self.blobs.clone(),
+            self.events.clone(),
+            self.uploader.peer(),
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Starts the background work.
+    pub(crate) fn run(&self) -> Running {
+        Running::start(self.manager.clone())
+    }
+
+    /// The index, by a connection of its own.
+    pub(crate) async fn index(&self) -> SqliteIndex {
+        SqliteIndex::open(&self.index_path(), std::num::NonZeroU32::MIN)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn indexed(&self, file: FileId) -> Option<IndexedFile> {
+        self.index().await.get(file).await.unwrap()
+    }
+
+    /// Content as it is after `complete-upload`: sealed in the cache, known to the uploader as `cached`.
+    pub(crate) async fn cached(&self, content: &[u8]) -> Upload {
+        let upload = upload(&caller("ada", Role::User), content);
+        self.cache(&upload, content).await;
+        upload
+    }
+
+    /// The same for an upload made by the test.
+    pub(crate) async fn cache(&self, upload: &Upload, content: &[u8]) {
+        let id = upload.upload_id;
+        let hold = self.chunks.open(id, content.len() as u64).await.unwrap();
+        self.chunks
+            .append(
+                id,
+                hold.generation,
+                0,
+                vec![Bytes::copy_from_slice(content)],
+            )
+            .await
+            .unwrap();
+        self.chunks.seal(id, hold.generation).await.unwrap();
+        self.uploader.know(upload);
+    }
+
+    /// Queues an attempt, as the uploader's relay does.
+    pub(crate) async fn submit(&self, upload: &Upload, attempt: u32) {
+        let upload = self
+            .uploader
+            .begin(upload.upload_id, attempt)
+            .unwrap_or_else(|| upload.clone());
+        self.events
+            .queue(vec![PersistFile { upload, attempt }])
+            .await
+            .unwrap();
+    }
+
+    /// Stores a file by the whole way.
+    pub(crate) async fn stored(&self, content: &[u8]) -> Upload {
+        let upload = self.cached(content).await;
+        self.store(&upload).await;
+        upload
+    }
+
+    /// Brings a cached upload to its end.
+    pub(crate) async fn store(&self, upload: &Upload) {
+        let running = self.run();
+        let before = self.uploader.reports().len();
+        self.submit(upload, 1).await;
+        self.uploader.wait_for_reports(before + 1).await;
+        running.stop().await;
+        self.chunks.remove(upload.upload_id).await.unwrap();
+    }
+
+    /// Whether nothing waits in the queue: all that was delivered was acknowledged.
+    pub(crate) async fn is_queue_empty(&self) -> bool {
+        let mut work = self.events.consume(1).await.unwrap();
+        work.next().now_or_never().is_none()
+    }
+
+    /// Calls the service and reads the whole answer.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        caller: &Caller,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        self.try_call(method, caller, path, headers).await.unwrap()
+    }
+
+    /// The same; an error if the body breaks off.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        caller: &Caller,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, axum::Error> {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header(CALLER_HEADER, serde_json::to_vec(caller).unwrap());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self
+            .peer
+            .call(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await?;
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
+    }
+
+    pub(crate) async fn get(&self, caller: &Caller, path: &str) -> Answer {
+        self.call(Method::GET, caller, path, &[]).await
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl Running {
+    pub(crate) fn start(manager: FileManager) -> Self {
+        let shutdown = CancellationToken::new();
+        let work = tokio::spawn(file_manager::run(manager, shutdown.clone()));
+        Self { shutdown, work }
+    }
+
+    /// Begins to stop, without waiting for it.
+    pub(crate) fn begin_stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Stops the background work and waits for what it has in hand.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.join().await.unwrap();
+    }
+
+    /// Waits for the end of the background work.
+    pub(crate) async fn join(self) -> Result<(), EventError> {
+        tokio::time::timeout(DEADLINE, self.work)
+            .await
+            .expect("the work ends in time")
+            .unwrap()
+    }
+}
+
+impl Answer {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
+        assert_eq!(
+            self.status,
+            StatusCode::OK,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The code of a problem.
+    pub(crate) fn code(&self) -> String {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status.as_u16());
+        problem["code"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub(crate) fn caller(name: &str, role: Role) -> Caller {
+    Caller {
+        user_id: UserId::new(),
+        name: name.to_owned(),
+        role,
+        tenant: TenantId::default(),
+    }
+}
+
+/// Someone who may see what `upload` brings.
+pub(crate) fn owner_of(upload: &Upload) -> Caller {
+    Caller {
+        user_id: upload.owner.id,
+        name: upload.owner.name.clone(),
+        role: Role::User,
+        tenant: upload.tenant.clone(),
+    }
+}
+
+/// A cached upload of `content`.
+pub(crate) fn upload(owner: &Caller, content: &[u8]) -> Upload {
+    let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
+    hasher.update(content);
+    let now = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap();
+    Upload {
+        upload_id: UploadId::new(),
+        file_id: FileId::new(),
+        owner: Owner::from(owner),
+        tenant: owner.tenant.clone(),
+        meta: FileMeta {
+            name: "notes.txt".to_owned(),
+            size: content.len() as u64,
+            content_type: Some("text/plain".to_owned()),
+            digest: None,
+            pool: None,
+            captured_at: None,
+            batch: None,
+            title: None,
+            description: None,
+            tags: vec![],
+        },
+        computed_digest: Some(hasher.finish()),
+        status: TransferStatus::Cached,
+        attempts: 0,
+        reason: None,
+        code: None,
+        opened_at: now,
+        expires_at: now,
+        received_at: Some(now),
+    }
+}
+
+/// Waits until a condition holds that some task makes true.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, holds)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"));
+}
