@@ -23,12 +23,16 @@ use std::{
     path::Path,
     time::Duration,
 };
+use tokio::time::{Instant, sleep};
 
 /// How many reads run at a time.
 const READERS: u32 = 2;
 
 /// How long a transaction waits for another process, and a use case for its turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait before opening a file again that others are opening.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The accounts in one file.
 pub(crate) struct SqliteUsers {
@@ -46,10 +50,8 @@ impl SqliteUsers {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = pool(1).connect_with(options.clone()).await?;
-        let reader = pool(READERS)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await?;
+        let writer = connect(1, options.clone()).await?;
+        let reader = connect(READERS, options.pragma("query_only", "ON")).await?;
         let users = Self { writer, reader };
         migrations::run(&users).await?;
         Ok(users)
@@ -61,14 +63,33 @@ impl SqliteUsers {
     }
 }
 
-fn pool(connections: u32) -> SqlitePoolOptions {
+async fn connect(
+    connections: u32,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, UsersError> {
     // A file does not hang up: no connection needs to be tested or renewed.
-    SqlitePoolOptions::new()
+    let pool = SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(BUSY_TIMEOUT)
         .test_before_acquire(false)
         .idle_timeout(None)
-        .max_lifetime(None)
+        .max_lifetime(None);
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            // SQLite does not wait for others that switch a new file to write-ahead logging at the same moment.
+            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
+            connected => return Ok(connected?),
+        }
+    }
+}
+
+/// Whether another connection holds the lock (`SQLITE_BUSY`).
+fn is_busy(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "5")
 }
 
 /// Creates the file if there is none, and lets nobody else read it: it holds the keys that sign tokens. SQLite gives

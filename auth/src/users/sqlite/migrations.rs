@@ -78,7 +78,7 @@ mod tests {
     async fn many_may_open_a_new_file_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("auth.db");
-        let opened = join_all((0..8).map(|_| SqliteUsers::open(&path))).await;
+        let opened = join_all((0..16).map(|_| SqliteUsers::open(&path))).await;
         for users in opened {
             assert_eq!(versions(&users.unwrap()).await.len(), STEPS.len());
         }
