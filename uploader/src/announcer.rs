@@ -26,7 +26,7 @@ pub(crate) async fn run(
             Err(EventError::Closed) => return Ok(()),
             // Listeners compare heads with the log, so news that get lost only come later.
             Err(error) => {
-                tracing::warn!(%error, "listeners learn of news only when they compare heads")
+                tracing::warn!(%error, "listeners learn of news only when they compare heads");
             }
         }
     }

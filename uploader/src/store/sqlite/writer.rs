@@ -147,3 +147,6 @@ impl Tx {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! What every adapter of the port has to do, as one suite that runs over each of them.
+
+mod changes;
+mod listing;
+mod log;
+mod opening;
+mod outbox;
+mod sweeping;
+
+use super::{Change, Signals, Store, sqlite::SqliteStore};
+use jiff::Timestamp;
+use protocol::{
+    Digest, DigestAlgorithm, FileId, TenantId, TransferStatus, UploadId, UserId,
+    identity::Owner,
+    upload::{FileMeta, Published, Upload},
+};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// An empty store.
+struct Fresh {
+    store: Arc<dyn Store>,
+    signals: Arc<Signals>,
+    news: mpsc::Receiver<Vec<Published>>,
+    dir: TempDir,
+}
+
+async fn sqlite() -> Fresh {
+    let dir = tempfile::tempdir().unwrap();
+    let (signals, news) = Signals::new();
+    let signals = Arc::new(signals);
+    let store = SqliteStore::open(&dir.path().join("uploads.db"), 2, Arc::clone(&signals))
+        .await
+        .unwrap();
+    Fresh {
+        store: Arc::new(store),
+        signals,
+        news,
+        dir,
+    }
+}
+
+/// One test per case, over the adapter named.
+macro_rules! run_over {
+    ($adapter:ident: $($group:ident::{$($case:ident),* $(,)?})*) => {
+        mod $adapter {
+            $(mod $group {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::super::$group::$case(super::super::$adapter().await).await;
+                })*
+            })*
+        }
+    };
+}
+
+run_over!(sqlite:
+    opening::{
+        what_is_opened_is_found_whole,
+        a_key_opens_one_upload_per_owner,
+        a_race_of_one_key_opens_one_upload,
+        a_quota_counts_what_is_under_way_and_stored,
+        a_race_never_passes_the_quota,
+    }
+    changes::{
+        each_change_starts_from_one_state_only,
+        an_unknown_upload_is_not_changed,
+        a_race_of_one_change_is_won_once,
+        what_a_change_says_is_kept,
+    }
+    outbox::{
+        attempts_are_taken_when_due_in_order,
+        attempts_in_flight_are_bounded,
+        a_lost_attempt_is_taken_again,
+        a_new_process_takes_all_again,
+        a_resolved_attempt_is_gone,
+        a_change_of_the_outbox_is_signalled,
+    }
+    log::{
+        changes_are_told_to_owner_and_admins,
+        numbers_are_dense_in_a_race,
+        a_page_is_a_stretch_of_the_log,
+        an_epoch_is_made_once,
+        tenants_have_admin_logs_of_their_own,
+    }
+    listing::{
+        filters_give_what_a_plain_search_gives,
+        pages_give_each_file_once,
+        only_files_not_stored_are_listed,
+    }
+    sweeping::{
+        overdue_uploads_are_open_ones_past_their_time,
+        old_outcomes_are_purged_except_failed_files,
+        statuses_are_of_known_uploads,
+        logs_are_trimmed_from_the_beginning,
+    }
+);
+
+/// A time at a number of seconds.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+fn owner(name: &str) -> Owner {
+    Owner {
+        id: UserId::new(),
+        name: name.to_owned(),
+    }
+}
+
+fn digest(byte: u8) -> Digest {
+    Digest::new(DigestAlgorithm::Sha256, [byte; 32])
+}
+
+/// An upload of one byte that was opened at second 0 and expires at 100.
+fn upload(owner: &Owner) -> Upload {
+    Upload {
+        upload_id: UploadId::new(),
+        file_id: FileId::new(),
+        owner: owner.clone(),
+        tenant: TenantId::default(),
+        meta: FileMeta {
+            name: "photo.jpg".to_owned(),
+            size: 1,
+            content_type: None,
+            digest: None,
+            pool: None,
+            captured_at: None,
+            batch: None,
+            title: None,
+            description: None,
+            tags: Vec::new(),
+        },
+        computed_digest: None,
+        status: TransferStatus::Open,
+        attempts: 0,
+        reason: None,
+        code: None,
+        opened_at: at(0),
+        expires_at: at(100),
+        received_at: None,
+    }
+}
+
+impl Fresh {
+    /// Opens an upload without key and quota.
+    async fn opened(&self, upload: Upload) -> Upload {
+        let opened = self.store.open(&upload, None, None).await.unwrap();
+        assert_eq!(opened, super::Opened::Created);
+        upload
+    }
+
+    /// Makes a change that is possible; answers the upload after it.
+    async fn changed(&self, id: UploadId, change: Change, time: Timestamp) -> Upload {
+        let applied = self
+            .store
+            .apply(id, change.clone(), time)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(applied.changed, "{change:?} from {}", applied.upload.status);
+        applied.upload
+    }
+
+    /// Opens an upload and makes it a file at a time.
+    async fn cached(&self, upload: Upload, time: Timestamp) -> Upload {
+        let id = self.opened(upload).await.upload_id;
+        self.changed(id, Change::Cache { digest: digest(1) }, time)
+            .await
+    }
+
+    /// Takes from the outbox all that is due at a time; answers the ids and attempts.
+    async fn dispatched(&self, now: Timestamp) -> Vec<(UploadId, u32)> {
+        let all = super::Dispatch {
+            now,
+            lost_before: at(-1),
+            max_in_flight: 1_000,
+            limit: 1_000,
+        };
+        let taken = self.store.dispatch(all).await.unwrap();
+        taken
+            .work
+            .iter()
+            .map(|work| (work.upload.upload_id, work.attempt))
+            .collect()
+    }
+
+    /// Brings an upload from `open` to a status.
+    async fn brought_to(&self, status: TransferStatus, time: Timestamp) -> Upload {
+        let upload = self.opened(upload(&owner("anna"))).await;
+        let id = upload.upload_id;
+        let refusal = protocol::Refusal::bare(protocol::ErrorCode::TypeForbidden);
+        match status {
+            TransferStatus::Open => return upload,
+            TransferStatus::Rejected => {
+                return self.changed(id, Change::Reject(refusal), time).await;
+            }
+            TransferStatus::Aborted => return self.changed(id, Change::Abort, time).await,
+            TransferStatus::Expired => return self.changed(id, Change::Expire, time).await,
+            _ => {}
+        }
+        let cached = self
+            .changed(id, Change::Cache { digest: digest(1) }, time)
+            .await;
+        if status == TransferStatus::Cached {
+            return cached;
+        }
+        assert!(self.dispatched(time).await.contains(&(id, 1)));
+        let reason = "disk on fire".to_owned();
+        match status {
+            TransferStatus::Retrying => {
+                self.changed(
+                    id,
+                    Change::Retry {
+                        attempt: 1,
+                        reason,
+                        due_at: at(50),
+                    },
+                    time,
+                )
+                .await
+            }
+            TransferStatus::UploadedSuccessfully => {
+                self.changed(id, Change::Store { attempt: 1 }, time).await
+            }
+            TransferStatus::UploadFailed => {
+                self.changed(id, Change::Fail { attempt: 1, reason }, time)
+                    .await
+            }
+            _ => self.store.upload(id).await.unwrap().unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn sqlite_keeps_everything_across_a_restart() {
+    let fresh = sqlite().await;
+    let file = fresh.cached(upload(&owner("anna")), at(1)).await;
+    let log = fresh
+        .store
+        .log(protocol::Topic::Admin, &file.tenant, 0, 10)
+        .await
+        .unwrap();
+    let path = fresh.dir.path().join("uploads.db");
+    drop(fresh.store);
+
+    let store = SqliteStore::open(&path, 2, fresh.signals).await.unwrap();
+    assert_eq!(
+        store.upload(file.upload_id).await.unwrap(),
+        Some(file.clone())
+    );
+    assert_eq!(
+        store.upload_of_file(file.file_id).await.unwrap(),
+        Some(file.clone())
+    );
+    assert_eq!(
+        store
+            .log(protocol::Topic::Admin, &file.tenant, 0, 10)
+            .await
+            .unwrap(),
+        log
+    );
+    assert_eq!(store.outbox_depth().await.unwrap().waiting, 1);
+}
+
+#[tokio::test]
+async fn sqlite_of_a_newer_version_is_refused() {
+    let fresh = sqlite().await;
+    let path = fresh.dir.path().join("newer.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query("PRAGMA user_version = 99")
+        .execute(&mut db)
+        .await
+        .unwrap();
+    sqlx::Connection::close(db).await.unwrap();
+    let error = SqliteStore::open(&path, 2, fresh.signals)
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("use a newer program"), "{error}");
+}
