@@ -71,7 +71,10 @@ impl Stores {
     /// When the folder or a store can't be used, also because another server is using it.
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
         let data = &settings.data;
-        std::fs::create_dir_all(data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+        std::fs::create_dir_all(data).map_err(|source| StartError::Data {
+            path: data.clone(),
+            source,
+        })?;
         let url = |folder: &str| format!("disk:{}", data.join(folder).display());
         Ok(Self {
             chunks: storage::open_chunks(&url("chunks"), &settings.chunks.options()).await?,
@@ -93,19 +96,36 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(settings: Settings, stores: Stores, metrics: Option<Metrics>) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: Settings,
+        stores: Stores,
+        metrics: Option<Metrics>,
+    ) -> Result<Self, StartError> {
         let mut lifecycle = Lifecycle::new(settings.shutdown_grace.duration());
         let shutdown = lifecycle.shutdown();
         let health = Health::new(&shutdown);
-        let Stores { chunks, blobs, events } = stores;
+        let Stores {
+            chunks,
+            blobs,
+            events,
+        } = stores;
         let data = |file: &str| settings.data.join(file);
-        let tokens = TokenRules { issuer: settings.auth.issuer.clone(), audience: settings.auth.audience.clone() };
+        let tokens = TokenRules {
+            issuer: settings.auth.issuer.clone(),
+            audience: settings.auth.audience.clone(),
+        };
         let max_file_bytes = settings.uploader.max_file_bytes.0;
 
         let auth = auth::Auth::open(settings.auth, &data("auth.db")).await?;
         let auth_peer = Peer::local("auth", auth::router(auth.clone()));
 
-        let uploader = uploader::Uploader::open(settings.uploader, &data("uploads.db"), chunks.clone(), events.clone()).await?;
+        let uploader = uploader::Uploader::open(
+            settings.uploader,
+            &data("uploads.db"),
+            chunks.clone(),
+            events.clone(),
+        )
+        .await?;
         let uploader_peer = Peer::local("uploader", uploader::router(uploader.clone()));
 
         let file_manager = file_manager::FileManager::open(
@@ -117,7 +137,8 @@ impl Server {
             uploader_peer.clone(),
         )
         .await?;
-        let file_manager_peer = Peer::local("file-manager", file_manager::router(file_manager.clone()));
+        let file_manager_peer =
+            Peer::local("file-manager", file_manager::router(file_manager.clone()));
 
         let parts = Parts {
             auth: auth_peer,
@@ -130,7 +151,10 @@ impl Server {
         };
         let gateway = Gateway::new(settings.gateway, parts, shutdown.clone())?;
 
-        let listen = |source| StartError::Listen { address: settings.listen, source };
+        let listen = |source| StartError::Listen {
+            address: settings.listen,
+            source,
+        };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
 
@@ -147,7 +171,11 @@ impl Server {
         }
         let public = stack::wrap("gateway", public);
         lifecycle.spawn_critical("listener", serve(listener, public, settings.http, shutdown));
-        Ok(Self { lifecycle, address, events })
+        Ok(Self {
+            lifecycle,
+            address,
+            events,
+        })
     }
 
     /// Where it listens.
@@ -198,7 +226,12 @@ fn spawn_gateway(lifecycle: &mut Lifecycle, shutdown: &Shutdown, gateway: Arc<Ga
     });
 }
 
-fn expose(lifecycle: &mut Lifecycle, shutdown: &Shutdown, public: Router, metrics: Metrics) -> Router {
+fn expose(
+    lifecycle: &mut Lifecycle,
+    shutdown: &Shutdown,
+    public: Router,
+    metrics: Metrics,
+) -> Router {
     let router = public.merge(metrics.router());
     let upkeep = metrics.run_upkeep(shutdown.draining().clone());
     lifecycle.spawn_critical("metrics", async { Ok::<_, String>(upkeep.await) });

@@ -72,8 +72,18 @@ pub struct Chunks {
 
 impl Default for Chunks {
     fn default() -> Self {
-        let ChunkOptions { max_bytes, min_free_bytes, disk_threads, kept_open } = ChunkOptions::default();
-        Self { max_bytes: max_bytes.map(ByteSize), min_free_bytes: ByteSize(min_free_bytes), disk_threads, kept_open }
+        let ChunkOptions {
+            max_bytes,
+            min_free_bytes,
+            disk_threads,
+            kept_open,
+        } = ChunkOptions::default();
+        Self {
+            max_bytes: max_bytes.map(ByteSize),
+            min_free_bytes: ByteSize(min_free_bytes),
+            disk_threads,
+            kept_open,
+        }
     }
 }
 
@@ -96,7 +106,10 @@ impl Settings {
     ///
     /// # Errors
     /// When a layer can't be read, or holds an unknown key or a value of the wrong kind.
-    pub fn load(file: Option<&Path>, flags: Vec<(&'static str, String)>) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        flags: Vec<(&'static str, String)>,
+    ) -> Result<Self, ConfigError> {
         Self::load_from(file, std::env::vars_os(), flags)
     }
 
@@ -109,7 +122,11 @@ impl Settings {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: Vec<(&'static str, String)>,
     ) -> Result<Self, ConfigError> {
-        let loader = Loader::new("SLUICE").file(file).environment(environment).reserved(CLIENT_VARIABLES).flags(flags);
+        let loader = Loader::new("SLUICE")
+            .file(file)
+            .environment(environment)
+            .reserved(CLIENT_VARIABLES)
+            .flags(flags);
         Ok(loader.load()?.config)
     }
 }
@@ -119,15 +136,27 @@ mod tests {
     use super::*;
     use service_kit::config::render;
 
-    fn load(environment: &[(&str, &str)], flags: Vec<(&'static str, String)>) -> Result<Settings, ConfigError> {
-        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    fn load(
+        environment: &[(&str, &str)],
+        flags: Vec<(&'static str, String)>,
+    ) -> Result<Settings, ConfigError> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
         Settings::load_from(None, environment, flags)
     }
 
     #[test]
     fn flags_win_over_the_environment() {
         let flags = vec![("listen", "127.0.0.1:3".to_owned())];
-        let settings = load(&[("SLUICE_LISTEN", "127.0.0.1:2"), ("SLUICE_GATEWAY__WINDOW_BYTES", "4 MiB")], flags).unwrap();
+        let settings = load(
+            &[
+                ("SLUICE_LISTEN", "127.0.0.1:2"),
+                ("SLUICE_GATEWAY__WINDOW_BYTES", "4 MiB"),
+            ],
+            flags,
+        )
+        .unwrap();
         assert_eq!(settings.listen.port(), 3);
         assert_eq!(settings.gateway.window_bytes.0, 4 << 20);
     }
@@ -135,7 +164,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named() {
         let error = load(&[("SLUICE_GATEWAY__WINDOW", "1")], vec![]).unwrap_err();
-        assert!(error.to_string().to_lowercase().contains("window"), "{error}");
+        assert!(
+            error.to_string().to_lowercase().contains("window"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,1 +1,14 @@
-//! placeholder
+//! What the end-to-end tests stand on: servers to run against, accounts, raw sockets, and waiting for conditions.
+
+pub mod account;
+pub mod content;
+pub mod embedded;
+pub mod process;
+pub mod socket;
+pub mod wait;
+
+pub use account::{Account, PASSWORD};
+pub use embedded::Embedded;
+pub use process::Server;
+pub use socket::Socket;
+pub use wait::until;

@@ -34,7 +34,10 @@ pub(crate) enum AdminError {
     #[error(transparent)]
     Create(#[from] auth::admin::CreateError),
     #[error("the data folder {path} can't be used: {source}")]
-    Data { path: PathBuf, source: std::io::Error },
+    Data {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the password can't be read: {0}")]
     Password(String),
 }
@@ -44,13 +47,26 @@ impl Admin {
     pub(crate) async fn run(self) -> Result<(), AdminError> {
         let Self::Create(create) = self;
         let settings = create.settings.load()?;
-        let password = super::password::read(create.password_file.as_deref(), super::password::Ask::Twice)
-            .map_err(|error| AdminError::Password(error.to_string()))?;
+        let password =
+            super::password::read(create.password_file.as_deref(), super::password::Ask::Twice)
+                .map_err(|error| AdminError::Password(error.to_string()))?;
         let password = SecretString::from(password);
         let data = settings.data.clone();
-        std::fs::create_dir_all(&data).map_err(|source| AdminError::Data { path: data.clone(), source })?;
-        let id = auth::admin::create(&settings.auth, &data.join("auth.db"), &create.user, password).await?;
-        let text = format!("created the admin {} ({id}); log in with: sluice login --user {}\n", create.user, create.user);
+        std::fs::create_dir_all(&data).map_err(|source| AdminError::Data {
+            path: data.clone(),
+            source,
+        })?;
+        let id = auth::admin::create(
+            &settings.auth,
+            &data.join("auth.db"),
+            &create.user,
+            password,
+        )
+        .await?;
+        let text = format!(
+            "created the admin {} ({id}); log in with: sluice login --user {}\n",
+            create.user, create.user
+        );
         let _ = std::io::stdout().write_all(text.as_bytes());
         Ok(())
     }

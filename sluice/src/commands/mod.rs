@@ -23,13 +23,20 @@ pub(crate) enum Command {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(format!("can't start threads: {error}")),
     };
     let done = match command {
-        Command::Serve(serve) => runtime.block_on(Box::pin(serve.run())).map_err(|error| error.to_string()),
-        Command::Admin(admin) => runtime.block_on(admin.run()).map_err(|error| error.to_string()),
+        Command::Serve(serve) => runtime
+            .block_on(Box::pin(serve.run()))
+            .map_err(|error| error.to_string()),
+        Command::Admin(admin) => runtime
+            .block_on(admin.run())
+            .map_err(|error| error.to_string()),
         Command::Config(config) => config.run().map_err(|error| error.to_string()),
     };
     match done {

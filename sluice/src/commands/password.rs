@@ -21,7 +21,10 @@ pub(crate) fn read(file: Option<&Path>, ask: Ask) -> io::Result<String> {
         None => type_in(ask)?,
     };
     if password.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the password is empty"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the password is empty",
+        ));
     }
     Ok(password)
 }
@@ -34,12 +37,19 @@ fn first_line(file: &Path) -> io::Result<String> {
 
 fn type_in(ask: Ask) -> io::Result<String> {
     let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map_err(|error| io::Error::new(error.kind(), format!("{error}; without a terminal, use --password-file")))
+        rpassword::prompt_password(text).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{error}; without a terminal, use --password-file"),
+            )
+        })
     };
     let password = prompt("Password: ")?;
     if ask == Ask::Twice && prompt("The same again: ")? != password {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the two entries differ"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the two entries differ",
+        ));
     }
     Ok(password)
 }
@@ -52,10 +62,24 @@ mod tests {
     fn the_first_line_of_the_file_is_the_password() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("password");
-        for (text, password) in [("secret words\n", Some("secret words")), ("secret\r\nmore", Some("secret")), ("", None), ("\nx", None)] {
+        for (text, password) in [
+            ("secret words\n", Some("secret words")),
+            ("secret\r\nmore", Some("secret")),
+            ("", None),
+            ("\nx", None),
+        ] {
             std::fs::write(&file, text).unwrap();
-            assert_eq!(read(Some(&file), Ask::Twice).ok().as_deref(), password, "{text:?}");
+            assert_eq!(
+                read(Some(&file), Ask::Twice).ok().as_deref(),
+                password,
+                "{text:?}"
+            );
         }
-        assert!(read(Some(&dir.path().join("none")), Ask::Once).unwrap_err().to_string().contains("none"));
+        assert!(
+            read(Some(&dir.path().join("none")), Ask::Once)
+                .unwrap_err()
+                .to_string()
+                .contains("none")
+        );
     }
 }

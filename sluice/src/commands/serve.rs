@@ -50,8 +50,14 @@ impl SettingsFlags {
     /// The effective settings.
     pub(crate) fn load(&self) -> Result<Settings, ConfigError> {
         let listen = self.listen.map(|listen| ("listen", listen.to_string()));
-        let data = self.data.as_ref().map(|data| ("data", data.display().to_string()));
-        Settings::load(self.config.as_deref(), listen.into_iter().chain(data).collect())
+        let data = self
+            .data
+            .as_ref()
+            .map(|data| ("data", data.display().to_string()));
+        Settings::load(
+            self.config.as_deref(),
+            listen.into_iter().chain(data).collect(),
+        )
     }
 }
 
@@ -59,7 +65,11 @@ impl Serve {
     /// Runs a server until it is stopped.
     pub(crate) async fn run(self) -> Result<(), ServeError> {
         let settings = self.settings.load()?;
-        telemetry::init("sluice", &settings.log, std::env::var("RUST_LOG").ok().as_deref())?;
+        telemetry::init(
+            "sluice",
+            &settings.log,
+            std::env::var("RUST_LOG").ok().as_deref(),
+        )?;
         let metrics = Metrics::install(BuildInfo {
             name: "sluice",
             version: env!("CARGO_PKG_VERSION"),

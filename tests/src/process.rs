@@ -1,0 +1,222 @@
+//! A server as users run it: the binary, in a process of its own, that can be killed.
+
+use crate::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    ffi::OsString,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+/// The `sluice` binary: the one that `SLUICE_BIN` names, or else the workspace's own, built if need be.
+///
+/// # Panics
+/// When it can't be built.
+#[must_use]
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("SLUICE_BIN") {
+            return path.into();
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "sluice", "--bin", "sluice"])
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "the sluice binary can't be built"
+        );
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let target = test
+            .ancestors()
+            .nth(2)
+            .expect("tests lie in <target>/<profile>/deps");
+        target.join("sluice")
+    })
+}
+
+/// A server's process and its data, both gone when dropped.
+pub struct Server {
+    child: Option<Child>,
+    address: SocketAddr,
+    data: PathBuf,
+    flags: Vec<(String, String)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a server on a fresh data folder and waits until it is ready.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`start`](Self::start), with settings given as variables of the environment.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        // A port that was free a moment ago: a restarted server must come back at the same address.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.expect("a port is free");
+        let mut flags: Vec<(String, String)> = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        flags.push((
+            "SLUICE_AUTH__PASSWORDS__MEMORY".to_owned(),
+            "64 KiB".to_owned(),
+        ));
+        flags.push((
+            "SLUICE_AUTH__PASSWORDS__ITERATIONS".to_owned(),
+            "1".to_owned(),
+        ));
+        let data = folder.path().join("data");
+        let mut server = Self {
+            child: None,
+            address,
+            data,
+            flags,
+            _folder: folder,
+        };
+        server.restart().await;
+        server
+    }
+
+    /// Starts the server again, with the same data at the same address.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log can be written");
+        let child = Command::new(binary())
+            .arg("serve")
+            .arg("--listen")
+            .arg(self.address.to_string())
+            .arg("--data")
+            .arg(&self.data)
+            .envs(self.flags.iter().cloned())
+            .env(
+                "RUST_LOG",
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        self.child = Some(child.expect("the server can be started"));
+        self.until_ready().await;
+    }
+
+    async fn until_ready(&mut self) {
+        let url = format!("{}/readyz", self.url());
+        until("the server to be ready", async || {
+            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            let answer = crate::account::http().get(&url).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the process to stop, as `kill` does; answers at once.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn terminate(&self) {
+        let pid = self.pid().and_then(Pid::from_raw).expect("the server runs");
+        kill_process(pid, Signal::TERM).expect("the server can be signalled");
+    }
+
+    /// Waits until the process has ended; answers whether it ended well.
+    pub async fn ended(&mut self) -> bool {
+        let child = self.child.as_mut();
+        let Some(child) = child else { return true };
+        until("the server to end", async || {
+            child.try_wait().ok().flatten()
+        })
+        .await
+        .success()
+    }
+
+    /// The address as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What the server has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// The most memory that the process had resident since it was started, bytes.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.pid().expect("the server runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .expect("the kernel tells about processes");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("the kernel counts resident memory");
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("it is a number of kB");
+        kib << 10
+    }
+
+    fn pid(&self) -> Option<i32> {
+        self.child
+            .as_ref()
+            .and_then(|child| child.id().try_into().ok())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!(
+                "the server's last lines:\n{}",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
+        }
+    }
+}

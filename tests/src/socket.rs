@@ -1,0 +1,236 @@
+//! A socket driven by hand, so that tests can say what no well-behaved client says.
+
+use crate::{account::Account, wait::PATIENCE};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use protocol::frame::Chunk;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{ClientRequestBuilder, Message},
+};
+
+/// A WebSocket and what has come in on it and was not asked for yet.
+pub struct Socket {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    unread: Vec<Value>,
+    next_id: i64,
+}
+
+/// How a socket was closed: the code, and what came before that nobody asked for.
+#[derive(Debug)]
+pub struct Closed {
+    /// The close code; none if the connection just ended.
+    pub code: Option<u16>,
+    /// Messages before the close.
+    pub messages: Vec<Value>,
+}
+
+impl Socket {
+    /// Opens a socket without saying anything on it.
+    ///
+    /// # Panics
+    /// When the server refuses the upgrade.
+    pub async fn open(url: &str) -> Self {
+        let address = url.replacen("http", "ws", 1) + "/ws";
+        let request = ClientRequestBuilder::new(address.parse().expect("a URL"))
+            .with_sub_protocol("sluice.v1");
+        let (socket, _) = connect_async(request).await.expect("the upgrade succeeds");
+        Self {
+            socket,
+            unread: Vec::new(),
+            next_id: 1,
+        }
+    }
+
+    /// Opens a socket and connects as `account`.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn connect(account: &Account) -> Self {
+        Self::connect_since(account, Value::Null).await.0
+    }
+
+    /// As [`connect`](Self::connect), telling what was seen before; answers the `connected` too.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn connect_since(account: &Account, since: Value) -> (Self, Value) {
+        let mut socket = Self::open(&account.url).await;
+        let mut connect = json!({"type": "connect", "access_token": account.token()});
+        if !since.is_null() {
+            connect["since"] = since;
+        }
+        let connected = socket.ask(connect).await;
+        assert_eq!(connected["type"], "connected", "{connected}");
+        (socket, connected)
+    }
+
+    /// Sends a message as it is.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(message.to_string()).await;
+    }
+
+    /// Sends a text frame.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub async fn send_text(&mut self, text: impl Into<String>) {
+        self.socket
+            .send(Message::Text(text.into().into()))
+            .await
+            .expect("the socket is open");
+    }
+
+    /// Sends a binary frame.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub async fn send_binary(&mut self, frame: impl Into<Bytes>) {
+        self.socket
+            .send(Message::Binary(frame.into()))
+            .await
+            .expect("the socket is open");
+    }
+
+    /// Sends a chunk with a right checksum.
+    pub async fn send_chunk(&mut self, stream: u32, offset: usize, payload: &[u8]) {
+        self.send_binary(
+            Chunk::new(stream, offset as u64, Bytes::copy_from_slice(payload)).encode(),
+        )
+        .await;
+    }
+
+    /// Sends a request under a fresh id and waits for its reply.
+    pub async fn ask(&mut self, mut request: Value) -> Value {
+        let id = self.next_id;
+        self.next_id += 1;
+        request["id"] = id.into();
+        self.send(request).await;
+        self.receive("a reply", |message| message["id"] == id).await
+    }
+
+    /// Starts an upload of this name and size; answers the reply.
+    pub async fn start(&mut self, stream: u32, name: &str, size: usize) -> Value {
+        self.ask(json!({"type": "start-transfer", "stream": stream, "name": name, "size": size}))
+            .await
+    }
+
+    /// Uploads a whole file and answers the `upload-completed`.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn upload(&mut self, stream: u32, name: &str, content: &[u8]) -> Value {
+        let started = self.start(stream, name, content.len()).await;
+        assert_eq!(started["type"], "transfer-started", "{started}");
+        self.send_content(stream, content, 0).await;
+        let completed = self
+            .ask(json!({"type": "complete-upload", "stream": stream}))
+            .await;
+        assert_eq!(completed["type"], "upload-completed", "{completed}");
+        completed
+    }
+
+    /// Sends a content from `offset` on, in chunks, each after the one before was acknowledged.
+    pub async fn send_content(&mut self, stream: u32, content: &[u8], offset: usize) {
+        let mut at = offset;
+        while at < content.len() {
+            let end = content.len().min(at + (128 << 10));
+            self.send_chunk(stream, at, &content[at..end]).await;
+            self.receive("an acknowledgement", |message| {
+                message["type"] == "chunk-acked" && message["offset"] == end
+            })
+            .await;
+            at = end;
+        }
+    }
+
+    /// The next message that `wanted` accepts; others are kept for later.
+    ///
+    /// # Panics
+    /// When it does not come in time, or the socket closes.
+    pub async fn receive(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        if let Some(found) = self.unread.iter().position(&mut wanted) {
+            return self.unread.remove(found);
+        }
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.next().await {
+                    Ok(message) if wanted(&message) => return message,
+                    Ok(message) => self.unread.push(message),
+                    Err(code) => panic!(
+                        "the socket closed with {code:?} instead of {what}; unread: {:?}",
+                        self.unread
+                    ),
+                }
+            }
+        });
+        match waited.await {
+            Ok(message) => message,
+            Err(_) => panic!("waited in vain for {what}; unread: {:?}", self.unread),
+        }
+    }
+
+    /// The next `error` message.
+    pub async fn receive_error(&mut self) -> Value {
+        self.receive("an error", |message| message["type"] == "error")
+            .await
+    }
+
+    /// The next notification.
+    pub async fn receive_notification(&mut self) -> Value {
+        self.receive("a notification", |message| {
+            message["type"] == "notification"
+        })
+        .await
+    }
+
+    /// Everything that came in until a round trip from here: what the server had to say to what was sent before.
+    pub async fn settle(&mut self) -> Vec<Value> {
+        let alive = self.ask(json!({"type": "alive"})).await;
+        assert_eq!(alive["type"], "alive");
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Waits for the server to close the socket.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub async fn closed(&mut self) -> Closed {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.next().await {
+                    Ok(message) => self.unread.push(message),
+                    Err(code) => return code,
+                }
+            }
+        });
+        let code = waited.await.expect("the server closes the socket in time");
+        Closed {
+            code,
+            messages: std::mem::take(&mut self.unread),
+        }
+    }
+
+    /// Cuts the connection without a word.
+    pub fn cut(self) {
+        drop(self);
+    }
+
+    async fn next(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(serde_json::from_str(&text).expect("text frames are JSON"));
+                }
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+}
