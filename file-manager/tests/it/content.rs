@@ -8,7 +8,10 @@ use protocol::{
     identity::Caller,
     upload::Upload,
 };
-use std::sync::atomic::Ordering::SeqCst;
+use storage::{
+    chunks::ChunkError,
+    faults::{BlobCall, ChunkCall},
+};
 
 /// Larger than any piece that a store reads at once.
 fn content() -> Vec<u8> {
@@ -60,10 +63,10 @@ impl File {
 async fn the_same_from_the_cache_and_from_the_blob_store() {
     let file = File::cached().await;
     let from_cache = file.get(&[]).await;
-    assert_eq!(file.world.blobs.reads.load(SeqCst), 0);
+    assert_eq!(file.world.blob_faults.calls(BlobCall::Read), 0);
     file.world.store(&file.upload).await;
     let from_blob = file.get(&[]).await;
-    assert_eq!(file.world.blobs.reads.load(SeqCst), 1);
+    assert_eq!(file.world.blob_faults.calls(BlobCall::Read), 1);
     for mut answer in [from_cache, from_blob] {
         assert_eq!(answer.status, 200);
         assert!(answer.body == file.content);
@@ -160,7 +163,7 @@ async fn conditions() {
         (&[("if-none-match", &etag), part], 304),
     ];
     for (headers, status) in table {
-        let reads = file.world.blobs.reads.load(SeqCst);
+        let reads = file.world.blob_faults.calls(BlobCall::Read);
         let answer = file.get(headers).await;
         assert_eq!(answer.status, status, "{headers:?}");
         if status == 304 {
@@ -170,7 +173,7 @@ async fn conditions() {
                 (&*etag, &*modified)
             );
             assert_eq!(
-                file.world.blobs.reads.load(SeqCst),
+                file.world.blob_faults.calls(BlobCall::Read),
                 reads,
                 "nothing is read for nothing"
             );
@@ -259,14 +262,37 @@ async fn content_that_breaks_off_is_never_a_short_body() {
 
 #[tokio::test]
 async fn an_unreachable_store_is_unavailable() {
-    let file = File::stored().await;
-    file.world.blobs.set_unreachable(true);
-    let answer = file.get(&[]).await;
-    assert_eq!(
-        (answer.status.as_u16(), &*answer.code()),
-        (503, "unavailable")
-    );
-    assert_eq!(answer.header("retry-after"), "1");
+    let stored = File::stored().await;
+    stored.world.blob_faults.unreachable();
+    let cached = File::cached().await;
+    cached
+        .world
+        .chunk_faults
+        .fail_everything(|| ChunkError::Unavailable("by order of the test".to_owned()));
+    for file in [stored, cached] {
+        let answer = file.get(&[]).await;
+        assert_eq!(
+            (answer.status.as_u16(), &*answer.code()),
+            (503, "unavailable")
+        );
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+/// The content moves from the cache to the blob store between the two looks of one download.
+#[tokio::test]
+async fn content_is_found_while_it_moves() {
+    let file = File::cached().await;
+    let gate = file.world.chunk_faults.gate(ChunkCall::Read);
+    let moves = async {
+        gate.reached(1).await;
+        file.world.store(&file.upload).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(file.get(&[]), moves);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == file.content);
+    assert_eq!(file.world.blob_faults.calls(BlobCall::Read), 1);
 }
 
 #[tokio::test]

@@ -1,15 +1,23 @@
 //! What becomes of a file that is taken from the queue, whatever goes wrong on the way.
 
-use crate::support::{Fault, Running, World, owner_of, until};
+use crate::support::{Running, World, owner_of, reached, until};
 use file_manager::Config;
 use protocol::{
-    TransferStatus,
+    FileId, TransferStatus,
     upload::{AttemptOutcome, PersistFile, UpdateStatus},
 };
-use std::{num::NonZeroUsize, sync::atomic::Ordering::SeqCst};
-use storage::blobs::{BlobError, BlobStore, Source};
+use std::num::NonZeroUsize;
+use storage::{
+    blobs::{BlobError, BlobStore, Source},
+    chunks::ChunkError,
+    faults::{BlobCall, ChunkCall},
+};
 
 const CONTENT: &[u8] = b"content of a file";
+
+fn why() -> String {
+    "by order of the test".to_owned()
+}
 
 fn stored_at(report: &UpdateStatus) -> jiff::Timestamp {
     match report.outcome {
@@ -62,30 +70,30 @@ async fn a_file_is_stored_indexed_and_reported() {
 
 #[tokio::test]
 async fn what_each_failure_means() {
-    let table = [
-        (Fault::Damaged, true),
-        (Fault::Failed, false),
-        (Fault::Full, false),
-        (Fault::NotFound, false),
+    let table: [(fn() -> BlobError, bool); 4] = [
+        (|| BlobError::Damaged(why()), true),
+        (|| BlobError::Failed(why()), false),
+        (|| BlobError::Full(why()), false),
+        (|| BlobError::NotFound(FileId::new()), false),
     ];
     for (fault, permanent) in table {
         let world = World::new().await;
-        world.blobs.fail(fault);
+        world.fail_put(fault);
         let upload = world.cached(CONTENT).await;
         let running = world.run();
         world.submit(&upload, 1).await;
         let reports = world.uploader.wait_for_reports(1).await;
         running.stop().await;
-        assert_eq!(failure(&reports[0]).0, permanent, "{fault:?}");
-        assert_eq!(world.indexed(upload.file_id).await, None, "{fault:?}");
-        assert!(world.is_queue_empty().await, "{fault:?}");
+        assert_eq!(failure(&reports[0]).0, permanent, "{}", fault());
+        assert_eq!(world.indexed(upload.file_id).await, None, "{}", fault());
+        assert!(world.is_queue_empty().await, "{}", fault());
     }
 }
 
 #[tokio::test]
 async fn a_store_that_fails_once_succeeds_at_the_second_attempt() {
     let world = World::new().await;
-    world.blobs.fail(Fault::Failed);
+    world.fail_put(|| BlobError::Failed(why()));
     let upload = world.cached(CONTENT).await;
     let running = world.run();
     world.submit(&upload, 1).await;
@@ -144,26 +152,29 @@ async fn an_unreachable_store_costs_no_attempt() {
         ..Config::default()
     })
     .await;
-    world.blobs.set_unreachable(true);
+    world.blob_faults.unreachable();
     let mut uploads = Vec::new();
     for _ in 0..5 {
         uploads.push(world.cached(CONTENT).await);
         world.submit(uploads.last().unwrap(), 1).await;
     }
     let running = world.run();
-    until("three probes", || world.blobs.pings.load(SeqCst) >= 3).await;
+    until("three probes", || {
+        world.blob_faults.calls(BlobCall::Ping) >= 3
+    })
+    .await;
     assert!(
         world
             .manager
             .paused()
             .unwrap()
-            .contains("the test has cut the line")
+            .contains("by order of the test")
     );
     assert_eq!(world.uploader.reports(), []);
     // Only what was in hand was tried, and once: the rest waits in the queue, the probe alone asks.
-    assert!(world.blobs.puts.load(SeqCst) <= parallel.get());
+    assert!(world.blob_faults.calls(BlobCall::Put) <= parallel.get());
 
-    world.blobs.set_unreachable(false);
+    world.blob_faults.heal();
     let reports = world.uploader.wait_for_reports(uploads.len()).await;
     assert_eq!(world.manager.paused(), None);
     running.stop().await;
@@ -180,13 +191,50 @@ async fn an_unreachable_store_costs_no_attempt() {
 }
 
 #[tokio::test]
+async fn an_unreachable_cache_costs_no_attempt() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world
+        .chunk_faults
+        .fail_everything(|| ChunkError::Unavailable(why()));
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    until("two probes", || {
+        world.chunk_faults.calls(ChunkCall::Usage) >= 2
+    })
+    .await;
+    assert!(world.manager.paused().is_some());
+    assert_eq!(world.uploader.reports(), []);
+    world.chunk_faults.heal();
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    stored_at(&reports[0]);
+}
+
+/// The store's answer says that the content is damaged, but it could not even be looked at.
+#[tokio::test]
+async fn a_verdict_without_the_cache_is_none() {
+    let world = World::new().await;
+    let upload = world.cached(CONTENT).await;
+    world.fail_put(|| BlobError::Damaged(why()));
+    world
+        .chunk_faults
+        .fail_next(ChunkCall::Sealed, 1, || ChunkError::Unavailable(why()));
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    let reports = world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    stored_at(&reports[0]);
+}
+
+#[tokio::test]
 async fn work_that_waits_for_a_store_goes_back_at_shutdown() {
     let world = World::new().await;
-    world.blobs.set_unreachable(true);
+    world.blob_faults.unreachable();
     let upload = world.cached(CONTENT).await;
     let running = world.run();
     world.submit(&upload, 1).await;
-    until("a probe", || world.blobs.pings.load(SeqCst) >= 1).await;
+    until("a probe", || world.blob_faults.calls(BlobCall::Ping) >= 1).await;
     running.stop().await;
     assert_eq!(world.uploader.reports(), []);
     assert!(!world.is_queue_empty().await);
@@ -221,7 +269,7 @@ async fn content_freed_after_its_blob_was_put_is_not_lost() {
     world.blobs.put(upload.file_id, &source).await.unwrap();
     world.chunks.remove(upload.upload_id).await.unwrap();
     // Even a store that does not look before it reads.
-    world.blobs.fail(Fault::Damaged);
+    world.fail_put(|| BlobError::Damaged(why()));
     let running = world.run();
     world.submit(&upload, 1).await;
     let reports = world.uploader.wait_for_reports(1).await;
@@ -235,7 +283,7 @@ async fn a_redelivered_event_changes_nothing() {
     let world = World::new().await;
     let upload = world.stored(CONTENT).await;
     let entry = world.indexed(upload.file_id).await;
-    let puts = world.blobs.puts.load(SeqCst);
+    let puts = world.blob_faults.calls(BlobCall::Put);
 
     let running = world.run();
     world
@@ -250,7 +298,7 @@ async fn a_redelivered_event_changes_nothing() {
     running.stop().await;
     assert_eq!(reports[0], reports[1]);
     assert_eq!(world.indexed(upload.file_id).await, entry);
-    assert_eq!(world.blobs.puts.load(SeqCst), puts);
+    assert_eq!(world.blob_faults.calls(BlobCall::Put), puts);
     assert!(world.is_queue_empty().await);
 }
 
@@ -259,13 +307,13 @@ async fn two_consumers_of_one_event_make_one_entry() {
     let world = World::new().await;
     let upload = world.cached(CONTENT).await;
     let managers = [world.manager.clone(), world.second_manager().await];
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     let running = managers.map(Running::start);
     for taken in 1..=2 {
         world.submit(&upload, 1).await;
-        until("another put", || world.blobs.puts.load(SeqCst) == taken).await;
+        reached(&gate, taken).await;
     }
-    world.blobs.hold(false);
+    gate.open();
     let reports = world.uploader.wait_for_reports(2).await;
     for running in running {
         running.stop().await;
@@ -283,15 +331,15 @@ async fn a_failure_beside_a_success_is_none() {
     let world = World::new().await;
     let upload = world.cached(CONTENT).await;
     let managers = [world.manager.clone(), world.second_manager().await];
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     let [first, second] = managers.map(Running::start);
     for taken in 1..=2 {
         world.submit(&upload, 1).await;
-        until("another put", || world.blobs.puts.load(SeqCst) == taken).await;
+        reached(&gate, taken).await;
     }
     // One of the two fails; whichever reports first, the file is stored in the end.
-    world.blobs.fail(Fault::Failed);
-    world.blobs.hold(false);
+    world.fail_put(|| BlobError::Failed(why()));
+    gate.open();
     world.uploader.wait_for_reports(2).await;
     first.stop().await;
     second.stop().await;
@@ -315,7 +363,7 @@ async fn a_report_is_repeated_until_the_uploader_takes_it() {
     let reports = world.uploader.wait_for_reports(1).await;
     running.stop().await;
     assert_eq!(Some(stored_at(&reports[0])), entry.info.stored_at);
-    assert_eq!(world.blobs.puts.load(SeqCst), 1);
+    assert_eq!(world.blob_faults.calls(BlobCall::Put), 1);
     assert!(world.is_queue_empty().await);
 }
 
@@ -342,14 +390,14 @@ async fn what_is_not_reported_is_not_acknowledged() {
 async fn a_file_stored_after_its_upload_failed_is_taken_back() {
     let world = World::new().await;
     let upload = world.cached(CONTENT).await;
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     let running = world.run();
     world.submit(&upload, 1).await;
-    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    reached(&gate, 1).await;
     world
         .uploader
         .set_status(upload.upload_id, TransferStatus::UploadFailed);
-    world.blobs.hold(false);
+    gate.open();
     world.uploader.wait_for_reports(1).await;
     running.stop().await;
 
@@ -377,12 +425,12 @@ async fn a_file_stored_after_its_upload_failed_is_taken_back() {
 async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one() {
     let world = World::new().await;
     let upload = world.cached(CONTENT).await;
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     let running = world.run();
     world.submit(&upload, 1).await;
-    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    reached(&gate, 1).await;
     world.uploader.begin(upload.upload_id, 2);
-    world.blobs.hold(false);
+    gate.open();
     world.uploader.wait_for_reports(1).await;
     assert_eq!(
         world.uploader.status(upload.upload_id),
@@ -397,7 +445,7 @@ async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one() {
         TransferStatus::UploadedSuccessfully
     );
     assert!(world.indexed(upload.file_id).await.is_some());
-    assert_eq!(world.blobs.puts.load(SeqCst), 1);
+    assert_eq!(world.blob_faults.calls(BlobCall::Put), 1);
 }
 
 #[tokio::test]
@@ -421,29 +469,29 @@ async fn at_most_so_many_files_are_stored_at_once() {
         ..Config::default()
     })
     .await;
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     for _ in 0..6 {
         let upload = world.cached(CONTENT).await;
         world.submit(&upload, 1).await;
     }
     let running = world.run();
-    until("two puts", || world.blobs.running.load(SeqCst) == 2).await;
-    world.blobs.hold(false);
+    reached(&gate, 2).await;
+    gate.open();
     world.uploader.wait_for_reports(6).await;
     running.stop().await;
-    assert_eq!(world.blobs.most_running.load(SeqCst), 2);
+    assert_eq!(world.blobs.most_running(), 2);
 }
 
 #[tokio::test]
 async fn shutdown_finishes_the_file_in_hand() {
     let world = World::new().await;
     let upload = world.cached(CONTENT).await;
-    world.blobs.hold(true);
+    let gate = world.blob_faults.gate(BlobCall::Put);
     let running = world.run();
     world.submit(&upload, 1).await;
-    until("the put", || world.blobs.puts.load(SeqCst) == 1).await;
+    reached(&gate, 1).await;
     running.begin_stop();
-    world.blobs.hold(false);
+    gate.open();
     running.join().await.unwrap();
     stored_at(&world.uploader.reports()[0]);
     assert!(world.is_queue_empty().await);

@@ -14,9 +14,13 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration};
+use tokio::time::{Instant, sleep};
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait before opening a file again that others are opening.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The index in SQLite.
 pub struct SqliteIndex {
@@ -38,23 +42,10 @@ impl SqliteIndex {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool = || {
-            SqlitePoolOptions::new()
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
-        let writer = pool()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(unavailable)?;
+        let writer = connect(1, options.clone()).await?;
         migrate::migrate(&writer).await?;
         let read_only = options.create_if_missing(false).pragma("query_only", "on");
-        let readers = pool()
-            .max_connections(readers.get())
-            .connect_with(read_only)
-            .await
-            .map_err(unavailable)?;
+        let readers = connect(readers.get(), read_only).await?;
         Ok(Self { writer, readers })
     }
 
@@ -64,6 +55,34 @@ impl SqliteIndex {
             .await
             .map_err(unavailable)
     }
+}
+
+async fn connect(
+    connections: u32,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, IndexError> {
+    // A file does not hang up: no connection needs to be tested or renewed.
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            // SQLite does not wait for others that switch a new file to write-ahead logging at the same moment.
+            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
+            connected => return connected.map_err(unavailable),
+        }
+    }
+}
+
+/// Whether another connection holds the lock: the low byte of the engine's code says so.
+fn is_busy(error: &sqlx::Error) -> bool {
+    const SQLITE_BUSY: i32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<i32>().ok())
+        .is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
 
 #[async_trait]

@@ -1,10 +1,10 @@
 //! A file manager on real disk adapters, between a queue and an uploader that tests can see into.
 
-mod blobs;
 mod uploader;
+mod watched;
 
-pub(crate) use blobs::{Blobs, Fault};
 pub(crate) use uploader::Uploader;
+pub(crate) use watched::Watched;
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -26,8 +26,10 @@ use serde::de::DeserializeOwned;
 use service_kit::{config::Millis, peer::Peer};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use storage::{
-    chunks::{ChunkCache, ChunkOptions},
+    blobs::BlobError,
+    chunks::{ChunkCache, ChunkError, ChunkOptions},
     events::{EventError, Events},
+    faults::{BlobCall, ChunkCall, FaultyBlobs, FaultyChunks, Gate, Script},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +41,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     folder: tempfile::TempDir,
     pub(crate) chunks: Arc<dyn ChunkCache>,
-    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) blobs: Arc<Watched>,
+    pub(crate) blob_faults: Script<BlobCall, BlobError>,
+    pub(crate) chunk_faults: Script<ChunkCall, ChunkError>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) uploader: Uploader,
     pub(crate) manager: FileManager,
@@ -77,12 +81,11 @@ impl World {
             min_free_bytes: 0,
             ..ChunkOptions::default()
         };
-        let chunks = storage::open_chunks(&url("chunks"), &options)
-            .await
-            .unwrap();
-        let blobs = Arc::new(Blobs::new(
-            storage::open_blobs(&url("blobs")).await.unwrap(),
-        ));
+        let chunks = storage::open_chunks(&url("chunks"), &options).await;
+        let chunks = Arc::new(FaultyChunks::new(chunks.unwrap()));
+        let blobs = FaultyBlobs::new(storage::open_blobs(&url("blobs")).await.unwrap());
+        let (chunk_faults, blob_faults) = (chunks.script(), blobs.script());
+        let blobs = Arc::new(Watched::new(Arc::new(blobs)));
         let events = storage::open_events("local:").await.unwrap();
         let uploader = Uploader::default();
         let path = folder.path().join("index.db");
@@ -101,6 +104,8 @@ impl World {
             folder,
             chunks,
             blobs,
+            blob_faults,
+            chunk_faults,
             events,
             uploader,
             manager,
@@ -194,6 +199,11 @@ impl World {
         self.uploader.wait_for_reports(before + 1).await;
         running.stop().await;
         self.chunks.remove(upload.upload_id).await.unwrap();
+    }
+
+    /// Makes the next `put` fail.
+    pub(crate) fn fail_put(&self, fault: impl Fn() -> BlobError + Send + Sync + 'static) {
+        self.blob_faults.fail_next(BlobCall::Put, 1, fault);
     }
 
     /// Whether nothing waits in the queue: all that was delivered was acknowledged.
@@ -351,6 +361,12 @@ pub(crate) fn upload(owner: &Caller, content: &[u8]) -> Upload {
         expires_at: now,
         received_at: Some(now),
     }
+}
+
+/// Waits until `calls` of them wait at a gate.
+pub(crate) async fn reached(gate: &Gate, calls: usize) {
+    let reached = tokio::time::timeout(DEADLINE, gate.reached(calls)).await;
+    reached.unwrap_or_else(|_| panic!("{calls} calls at the gate: not within {DEADLINE:?}"));
 }
 
 /// Waits until a condition holds that some task makes true.
