@@ -1,13 +1,11 @@
 //! Passwords: hashed with Argon2id off the async threads, a bounded number at a time.
 
+mod argon;
 mod pool;
 
 use crate::config::PasswordConfig;
-use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash},
-};
-use pool::{HashPool, PoolError};
+use argon::{Argon, Memory};
+use pool::{PoolError, WorkPool};
 use secrecy::{ExposeSecret, SecretString};
 use std::ops::RangeInclusive;
 
@@ -16,8 +14,8 @@ const LENGTH: RangeInclusive<usize> = 8..=1024;
 
 /// Hashes and verifies passwords.
 pub(crate) struct Passwords {
-    argon2: Argon2<'static>,
-    pool: HashPool,
+    argon: Argon,
+    pool: WorkPool<Memory>,
     /// The hash of nobody's password, verified in place of that of an unknown user.
     decoy: SecretString,
 }
@@ -48,28 +46,20 @@ impl From<PoolError> for PasswordError {
     }
 }
 
-impl From<password_hash::Error> for PasswordError {
-    fn from(error: password_hash::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
 impl Passwords {
     /// Takes over the cost of a hash and computes the first one.
     pub(crate) async fn new(config: &PasswordConfig) -> Result<Self, PasswordError> {
         let kib = u32::try_from(config.memory.0 >> 10).unwrap_or(u32::MAX);
-        let params =
-            Params::new(kib, config.iterations, config.lanes, None).map_err(PasswordError::Cost)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let pool = HashPool::new(config.parallel, config.max_waiting);
-        let hasher = argon2.clone();
+        let argon = Argon::new(kib, config.iterations, config.lanes)?;
+        let pool = WorkPool::new(config.parallel, config.max_waiting);
+        let hasher = argon.clone();
         let decoy = pool
-            .run(move || hash(&hasher, b"nobody's password"))
+            .run(move |memory| hasher.hash(b"nobody's password", memory))
             .await??;
         Ok(Self {
-            argon2,
+            argon,
             pool,
-            decoy,
+            decoy: decoy.into(),
         })
     }
 
@@ -85,10 +75,12 @@ impl Passwords {
     /// The hash under which a new password is stored (a PHC string).
     pub(crate) async fn hash(&self, password: SecretString) -> Result<SecretString, PasswordError> {
         Self::check(&password)?;
-        let argon2 = self.argon2.clone();
-        self.pool
-            .run(move || hash(&argon2, password.expose_secret().as_bytes()))
-            .await?
+        let argon = self.argon.clone();
+        let hash = self
+            .pool
+            .run(move |memory| argon.hash(password.expose_secret().as_bytes(), memory))
+            .await??;
+        Ok(hash.into())
     }
 
     /// Whether the password is the one that `stored` was made of. Without a hash, because there is no such user, it
@@ -98,32 +90,18 @@ impl Passwords {
         password: SecretString,
         stored: Option<SecretString>,
     ) -> Result<bool, PasswordError> {
-        let argon2 = self.argon2.clone();
+        let argon = self.argon.clone();
         let is_known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
-        let matches = self
-            .pool
-            .run(move || verify(&argon2, &password, &stored))
-            .await??;
+        let verify = move |memory: &mut Memory| {
+            argon.verify(
+                password.expose_secret().as_bytes(),
+                stored.expose_secret(),
+                memory,
+            )
+        };
+        let matches = self.pool.run(verify).await??;
         Ok(matches && is_known)
-    }
-}
-
-fn hash(argon2: &Argon2<'_>, password: &[u8]) -> Result<SecretString, PasswordError> {
-    Ok(argon2.hash_password(password)?.to_string().into())
-}
-
-fn verify(
-    argon2: &Argon2<'_>,
-    password: &SecretString,
-    stored: &SecretString,
-) -> Result<bool, PasswordError> {
-    let stored = PasswordHash::new(stored.expose_secret())
-        .map_err(|error| PasswordError::Failed(error.to_string()))?;
-    match argon2.verify_password(password.expose_secret().as_bytes(), &stored) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 

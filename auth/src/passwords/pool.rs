@@ -1,14 +1,17 @@
 //! A bound on expensive work: so much at a time, so much waiting, the rest refused.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::Semaphore, task};
 
-/// Runs work on blocking threads, a bounded number at a time.
-pub(crate) struct HashPool {
-    /// One permit for each hash that runs.
+/// Runs work on blocking threads, a bounded number at a time. Each piece is lent a workspace that an earlier one may
+/// have used, so that there are never more workspaces than pieces that run at a time.
+pub(crate) struct WorkPool<S> {
+    /// One permit for each piece that runs.
     running: Arc<Semaphore>,
-    /// One permit for each hash that runs or waits.
+    /// One permit for each piece that runs or waits.
     admitted: Semaphore,
+    /// Workspaces that nobody uses now.
+    idle: Arc<Mutex<Vec<S>>>,
 }
 
 /// Why work was not done.
@@ -20,12 +23,13 @@ pub(crate) enum PoolError {
     Died(String),
 }
 
-impl HashPool {
+impl<S: Default + Send + 'static> WorkPool<S> {
     pub(crate) fn new(parallel: usize, max_waiting: usize) -> Self {
         let parallel = parallel.clamp(1, Semaphore::MAX_PERMITS / 2);
         Self {
             running: Arc::new(Semaphore::new(parallel)),
             admitted: Semaphore::new(parallel + max_waiting.min(Semaphore::MAX_PERMITS / 2)),
+            idle: Arc::default(),
         }
     }
 
@@ -33,7 +37,7 @@ impl HashPool {
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, PoolError>
     where
         T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&mut S) -> T + Send + 'static,
     {
         let _admitted = self.admitted.try_acquire().map_err(|_| PoolError::Full)?;
         let died = |error: &dyn ToString| PoolError::Died(error.to_string());
@@ -41,13 +45,21 @@ impl HashPool {
             .acquire_owned()
             .await
             .map_err(|error| died(&error))?;
+        let idle = Arc::clone(&self.idle);
         // The permit moves along: work goes on when whoever asked for it has left, and its memory still counts.
         let done = task::spawn_blocking(move || {
             let _running = permit;
-            work()
+            let mut workspace = lock(&idle).pop().unwrap_or_default();
+            let result = work(&mut workspace);
+            lock(&idle).push(workspace);
+            result
         });
         done.await.map_err(|error| died(&error))
     }
+}
+
+fn lock<S>(idle: &Mutex<Vec<S>>) -> std::sync::MutexGuard<'_, Vec<S>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -63,15 +75,18 @@ mod tests {
     };
     use tokio::sync::oneshot;
 
+    type Pool = WorkPool<u32>;
+
     #[tokio::test(flavor = "multi_thread")]
     async fn no_more_than_the_bound_runs_at_once() {
         const BOUND: usize = 3;
-        let pool = HashPool::new(BOUND, 100);
+        let pool = Pool::new(BOUND, 100);
         let now = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let work = join_all((0..100).map(|_| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            pool.run(move || {
+            pool.run(move |uses| {
+                *uses += 1;
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 // Gives others every opportunity to break the bound.
                 for _ in 0..100 {
@@ -85,17 +100,20 @@ mod tests {
             (1..=BOUND).contains(&most.load(Ordering::SeqCst)),
             "{most:?} ran at once"
         );
+        let uses = lock(&pool.idle).clone();
+        assert!(uses.len() <= BOUND, "{} workspaces", uses.len());
+        assert_eq!(uses.iter().sum::<u32>(), 100, "workspaces are used again");
     }
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_at_once() {
-        let pool = Arc::new(HashPool::new(1, 1));
+        let pool = Arc::new(Pool::new(1, 1));
         let (release, wait) = mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
         let running = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move {
-                pool.run(move || {
+                pool.run(move |_| {
                     started.send(()).unwrap();
                     wait.recv().unwrap();
                 })
@@ -104,25 +122,25 @@ mod tests {
         });
         has_started.await.unwrap();
 
-        let mut waiting = Box::pin(pool.run(|| ()));
+        let mut waiting = Box::pin(pool.run(|_| ()));
         assert!(futures::poll!(&mut waiting).is_pending());
-        assert_eq!(pool.run(|| ()).await, Err(PoolError::Full));
+        assert_eq!(pool.run(|_| ()).await, Err(PoolError::Full));
 
         release.send(()).unwrap();
         assert_eq!(running.await.unwrap(), Ok(()));
         assert_eq!(waiting.await, Ok(()));
-        assert_eq!(pool.run(|| 7).await, Ok(7), "places are given back");
+        assert_eq!(pool.run(|_| 7).await, Ok(7), "places are given back");
     }
 
     #[tokio::test]
     async fn work_that_nobody_waits_for_still_counts_as_running() {
-        let pool = HashPool::new(1, 1);
+        let pool = Pool::new(1, 1);
         let (release, wait) = mpsc::channel::<()>();
-        let mut left = Box::pin(pool.run(move || wait.recv().unwrap()));
+        let mut left = Box::pin(pool.run(move |_| wait.recv().unwrap()));
         assert!(futures::poll!(&mut left).is_pending());
         drop(left);
 
-        let mut next = Box::pin(pool.run(|| ()));
+        let mut next = Box::pin(pool.run(|_| ()));
         assert!(futures::poll!(&mut next).is_pending());
         assert_eq!(pool.running.available_permits(), 0);
         release.send(()).unwrap();
@@ -131,11 +149,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_gives_its_place_back() {
-        let pool = HashPool::new(1, 0);
+        let pool = Pool::new(1, 0);
         assert!(matches!(
-            pool.run(|| panic!("on purpose")).await,
+            pool.run(|_| panic!("on purpose")).await,
             Err(PoolError::Died(_))
         ));
-        assert_eq!(pool.run(|| 1).await, Ok(1));
+        assert_eq!(pool.run(|_| 1).await, Ok(1));
     }
 }
