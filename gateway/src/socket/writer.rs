@@ -18,6 +18,7 @@ use protocol::{
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::chunks::Hold;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 /// Bytes stored in one go at most: enough to make a write worth its cost, little enough to acknowledge often.
 const BATCH_BYTES: usize = 1 << 20;
@@ -55,6 +56,8 @@ pub(crate) struct Writer {
 struct Running {
     writer: Writer,
     hasher: Hasher,
+    /// Whether the hasher has seen all that is held.
+    caught_up: bool,
     head: Option<Vec<u8>>,
 }
 
@@ -70,20 +73,9 @@ impl Writer {
     /// Starts the writer; it runs until its orders end or the upload does.
     pub(crate) fn spawn(self) -> Orders {
         let (orders, received) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let (of, feed) = (self.of, self.feed.clone());
-            let hasher = Hasher::new(self.upload.meta.digest_algorithm());
-            let mut running = Running {
-                writer: self,
-                hasher,
-                head: Some(Vec::new()),
-            };
-            match running.catch_up().await {
-                Ok(()) => running.run(received).await,
-                // The session may be gone; then nobody needs the answer.
-                Err(refusal) => drop(feed.send(Event::Input(Input::Stored(of, Err(refusal))))),
-            }
-        });
+        let hasher = Hasher::new(self.upload.meta.digest_algorithm());
+        let mut running = Running { writer: self, hasher, caught_up: false, head: Some(Vec::new()) };
+        tokio::spawn(async move { running.run(received).await }.in_current_span());
         orders
     }
 }
@@ -91,6 +83,9 @@ impl Writer {
 impl Running {
     async fn run(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut next = None;
+        if let Err(refusal) = self.catch_up().await {
+            tracing::debug!(%refusal, "what is held can't be read now; trying again with the next order");
+        }
         loop {
             let order = match next.take() {
                 Some(order) => order,
@@ -115,6 +110,9 @@ impl Running {
 
     /// Hashes what an earlier stream has left, and looks at its beginning.
     async fn catch_up(&mut self) -> Result<(), Refusal> {
+        if self.caught_up {
+            return Ok(());
+        }
         let Writer {
             uploads,
             upload,
@@ -136,6 +134,7 @@ impl Running {
         self.head = Some(std::mem::take(
             &mut *head.lock().unwrap_or_else(PoisonError::into_inner),
         ));
+        self.caught_up = true;
         Ok(())
     }
 
@@ -155,6 +154,7 @@ impl Running {
     }
 
     async fn try_store(&mut self, offset: u64, batch: Vec<Bytes>) -> Result<u64, Failure> {
+        self.catch_up().await.map_err(Failure::Passing)?;
         self.look(&batch).await?;
         let Writer {
             uploads,
@@ -198,10 +198,8 @@ impl Running {
         tracing::warn!(upload_id = %upload.upload_id, held = hold.held, "the chunk cache has lost bytes; going on from what is left");
         self.writer.hold = hold;
         self.writer.held.renew(hold.generation);
-        match self.catch_up().await {
-            Ok(()) => Failure::Passing(refusal.expecting(hold.held)),
-            Err(refusal) => Failure::Final(refusal),
-        }
+        self.caught_up = false;
+        Failure::Passing(refusal.expecting(hold.held))
     }
 
     /// Looks at the beginning of the file as far as it is known. What must not be stored ends the upload.
@@ -239,23 +237,20 @@ impl Running {
     }
 
     /// Makes the upload a file and says so; answers whether it is over.
-    async fn complete(&self, of: CompleteRef, announced: Option<Digest>) -> bool {
-        let Writer {
-            uploads,
-            caller,
-            upload,
-            hold,
-            ..
-        } = &self.writer;
-        let digest = self.hasher.clone().finish();
-        let answer: Result<Completed, Refusal> = uploads
-            .submit(caller, upload, hold.generation, digest, announced)
-            .await;
+    async fn complete(&mut self, of: CompleteRef, announced: Option<Digest>) -> bool {
+        let answer = self.try_complete(announced).await;
         let over = answer
             .as_ref()
             .map_or_else(|refusal| !refusal.code.is_retryable(), |_| true);
         self.answer(Input::Completed(of, answer.map(Box::new)));
         over
+    }
+
+    async fn try_complete(&mut self, announced: Option<Digest>) -> Result<Completed, Refusal> {
+        self.catch_up().await?;
+        let Writer { uploads, caller, upload, hold, .. } = &self.writer;
+        let digest = self.hasher.clone().finish();
+        uploads.submit(caller, upload, hold.generation, digest, announced).await
     }
 
     fn answer(&self, input: Input) {
