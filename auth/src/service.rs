@@ -42,7 +42,8 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Self, OpenError> {
         let passwords = Passwords::new(&config.passwords).await?;
-        let keys = signing_keys(&*users, &config, now).await?;
+        ensure_key(&*users, &config, now).await?;
+        let keys = users.signing_keys(outdated(&config, now)).await?;
         Ok(Self {
             users,
             passwords: Arc::new(passwords),
@@ -73,9 +74,14 @@ impl Auth {
             .unwrap()
     }
 
-    /// Renews the signing key if it is old, and takes over keys that another instance has made.
+    /// Makes a new signing key if there is none that is young enough.
+    pub(crate) async fn renew_keys(&self, now: Timestamp) -> Result<(), OpenError> {
+        ensure_key(&*self.users, &self.config, now).await
+    }
+
+    /// Takes over keys that this or another instance has made.
     pub(crate) async fn reload_keys(&self, now: Timestamp) -> Result<(), OpenError> {
-        let keys = signing_keys(&*self.users, &self.config, now).await?;
+        let keys = self.users.signing_keys(self.outdated(now)).await?;
         Ok(self.tokens.reload(&keys)?)
     }
 
@@ -85,16 +91,11 @@ impl Auth {
     }
 }
 
-async fn signing_keys(
-    users: &dyn Users,
-    config: &Config,
-    now: Timestamp,
-) -> Result<Vec<StoredKey>, OpenError> {
+async fn ensure_key(users: &dyn Users, config: &Config, now: Timestamp) -> Result<(), OpenError> {
     let renew_before = earlier(now, config.signing_key_lifetime.duration());
-    users
+    Ok(users
         .ensure_signing_key(&StoredKey::generate(now)?, renew_before)
-        .await?;
-    Ok(users.signing_keys(outdated(config, now)).await?)
+        .await?)
 }
 
 fn outdated(config: &Config, now: Timestamp) -> Timestamp {

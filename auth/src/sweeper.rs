@@ -27,6 +27,7 @@ impl Auth {
     async fn sweep(&self, now: Timestamp) -> Result<(), OpenError> {
         let swept = self.users.sweep(now, self.outdated(now)).await?;
         tracing::debug!(?swept, "swept the accounts");
+        self.renew_keys(now).await?;
         self.reload_keys(now).await
     }
 }
