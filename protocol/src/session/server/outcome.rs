@@ -196,7 +196,8 @@ impl Session {
         let number = of.stream.map(|of| of.stream);
         match answer {
             Ok(completed) => {
-                if let Some(of) = of.stream.filter(|of| self.live(*of).is_some()) {
+                if let Some((of, in_flight)) = of.stream.and_then(|of| Some((of, self.live(of)?.in_flight()))) {
+                    self.in_flight -= in_flight;
                     self.insert(Stream::over(
                         of,
                         Some(completed.upload_id),
@@ -225,7 +226,8 @@ impl Session {
                     if !refusal.code.is_retryable() {
                         self.end_stream(of.stream, refusal);
                     } else if refusal.expected.is_some() {
-                        open.fall_back(refusal.expected);
+                        let lost = open.fall_back(refusal.expected);
+                        self.in_flight -= lost;
                     }
                 }
             }
