@@ -167,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 && refusal.code == protocol::ErrorCode::Unauthenticated
             {
                 // The session may be gone already.
-                let _ = feed.send(Event::Input(Input::Revoked));
+                let _ = feed.send(Event::BadToken);
             }
         });
     }
@@ -235,6 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Input(input) => self.handle(input),
+            Event::BadToken => self.session.close(CloseCode::Unauthenticated, "no valid token"),
             Event::Connected(connected) => self.on_connected(*connected),
             Event::Started(of, started) => self.on_started(of, *started),
             Event::Subscribed(cursor, reply) => {

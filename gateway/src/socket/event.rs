@@ -18,6 +18,8 @@ pub(crate) type Feed = mpsc::UnboundedSender<Event>;
 pub(crate) enum Event {
     /// For the session's state machine, as it is.
     Input(Input),
+    /// The token that came with the upgrade is no good.
+    BadToken,
     /// The `connect` is good.
     Connected(Box<Connected>),
     /// An upload was opened, or not.
