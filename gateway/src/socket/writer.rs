@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use protocol::{
-    Digest, Hasher, Refusal, TransferStatus,
+    Digest, ErrorCode, Hasher, Refusal, TransferStatus,
     identity::Caller,
     session::server::{CompleteRef, Completed, Input, StreamUse},
     upload::Upload,
@@ -250,7 +250,13 @@ impl Running {
         self.catch_up().await?;
         let Writer { uploads, caller, upload, hold, .. } = &self.writer;
         let digest = self.hasher.clone().finish();
-        uploads.submit(caller, upload, hold.generation, digest, announced).await
+        match uploads.submit(caller, upload, hold.generation, digest, announced).await {
+            Err(refusal) if refusal.code == ErrorCode::Incomplete => {
+                let (Failure::Passing(refusal) | Failure::Final(refusal)) = self.recover(refusal).await;
+                Err(refusal)
+            }
+            answer => answer,
+        }
     }
 
     fn answer(&self, input: Input) {
