@@ -1,9 +1,11 @@
-//! Decorators that make any adapter of a port fail to order. Only tests use them.
+//! Decorators that make any adapter of a port, or the disk beneath it, fail to order. Only tests use them.
 
 mod blobs;
 mod chunks;
+mod fs;
 mod script;
 
 pub use blobs::{BlobCall, FaultyBlobs};
 pub use chunks::{ChunkCall, FaultyChunks};
+pub use fs::{FaultyFs, FsCall};
 pub use script::{Gate, Script};

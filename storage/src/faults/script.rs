@@ -23,8 +23,10 @@ struct Plan<C, E> {
 }
 
 struct Fault<E> {
-    /// None: always.
-    left: Option<usize>,
+    /// Calls that pass before the first that fails.
+    passes: usize,
+    /// Calls that fail then.
+    left: usize,
     make: Make<E>,
 }
 
@@ -53,10 +55,22 @@ impl<C, E> Default for Script<C, E> {
 impl<C: Copy + Eq + Hash, E> Script<C, E> {
     /// Makes the next `n` of these calls fail.
     pub fn fail_next(&self, call: C, n: usize, error: impl Fn() -> E + Send + Sync + 'static) {
+        self.fail_after(call, 0, n, error);
+    }
+
+    /// Lets the next `passes` of these calls pass and makes the `n` after them fail.
+    pub fn fail_after(
+        &self,
+        call: C,
+        passes: usize,
+        n: usize,
+        error: impl Fn() -> E + Send + Sync + 'static,
+    ) {
         self.plan().faults.insert(
             call,
             Fault {
-                left: Some(n),
+                passes,
+                left: n,
                 make: Arc::new(error),
             },
         );
@@ -64,13 +78,7 @@ impl<C: Copy + Eq + Hash, E> Script<C, E> {
 
     /// Makes these calls fail until [`heal`](Self::heal).
     pub fn fail_always(&self, call: C, error: impl Fn() -> E + Send + Sync + 'static) {
-        self.plan().faults.insert(
-            call,
-            Fault {
-                left: None,
-                make: Arc::new(error),
-            },
-        );
+        self.fail_after(call, 0, usize::MAX, error);
     }
 
     /// Makes every call fail until [`heal`](Self::heal).
@@ -108,7 +116,18 @@ impl<C: Copy + Eq + Hash, E> Script<C, E> {
         if let Some(gate) = gate {
             gate.pass().await;
         }
-        self.plan().outcome(call).map_or(Ok(()), |make| Err(make()))
+        self.outcome(call)
+    }
+
+    /// Counts a call that can't wait, and says how it fails if it is to fail.
+    pub(super) fn count(&self, call: C) -> Result<(), E> {
+        *self.plan().calls.entry(call).or_default() += 1;
+        self.outcome(call)
+    }
+
+    fn outcome(&self, call: C) -> Result<(), E> {
+        let make = self.plan().fault(call);
+        make.map_or(Ok(()), |make| Err(make()))
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan<C, E>> {
@@ -117,19 +136,17 @@ impl<C: Copy + Eq + Hash, E> Script<C, E> {
 }
 
 impl<C: Eq + Hash, E> Plan<C, E> {
-    fn outcome(&mut self, call: C) -> Option<Make<E>> {
+    fn fault(&mut self, call: C) -> Option<Make<E>> {
         if let Some(make) = &self.unreachable {
             return Some(Arc::clone(make));
         }
         let fault = self.faults.get_mut(&call)?;
-        match &mut fault.left {
-            Some(0) => None,
-            Some(left) => {
-                *left -= 1;
-                Some(Arc::clone(&fault.make))
-            }
-            None => Some(Arc::clone(&fault.make)),
+        if fault.passes > 0 {
+            fault.passes -= 1;
+            return None;
         }
+        fault.left = fault.left.checked_sub(1)?;
+        Some(Arc::clone(&fault.make))
     }
 }
 

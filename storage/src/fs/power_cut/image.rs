@@ -191,7 +191,7 @@ impl Folder {
         for (name, node) in &self.changes {
             let kept = match survives {
                 Survives::DropAll => false,
-                Survives::KeepNames | Survives::KeepLengths => true,
+                Survives::Everything | Survives::KeepNames | Survives::KeepLengths => true,
                 Survives::Random(_) => coins.flip(),
             };
             if kept {
@@ -206,6 +206,10 @@ impl Content {
     fn surviving(&self, survives: Survives, coins: &mut Coins) -> Vec<u8> {
         let mut content = self.synced.clone();
         match survives {
+            Survives::Everything => self
+                .changes
+                .iter()
+                .for_each(|change| change.apply(&mut content)),
             Survives::DropAll | Survives::KeepNames => {}
             Survives::KeepLengths => {
                 let len = self
@@ -227,7 +231,9 @@ impl Content {
 impl Change {
     fn apply(&self, content: &mut Vec<u8>) {
         content.resize(self.len_after(content.len()), 0);
-        if let Self::Write { offset, bytes } = self {
+        if let Self::Write { offset, bytes } = self
+            && !bytes.is_empty()
+        {
             let start = index(*offset);
             content[start..start + bytes.len()].copy_from_slice(bytes);
         }

@@ -18,6 +18,8 @@ use std::{
 /// What of the things that were not synced is on the disk after a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survives {
+    /// Everything, the operation under way too: what another process finds after a `kill -9`.
+    Everything,
     /// Nothing.
     DropAll,
     /// Names; files are as long as they were when they were last synced.
