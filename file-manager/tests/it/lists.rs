@@ -465,3 +465,25 @@ async fn a_stored_file_is_listed_as_it_was_cached() {
     };
     assert_eq!(as_cached, before.files[0]);
 }
+
+/// Whatever the moment at which a file is stored, it is in the answer.
+#[tokio::test]
+async fn a_file_is_not_missed_while_it_is_stored() {
+    for path in ["/files", "/files/{}"] {
+        let world = World::new().await;
+        let ada = caller("ada", Role::User);
+        let upload = received(&ada, 1, TransferStatus::Storing);
+        world.uploader.know(&upload);
+        let (uploader, index, entry) =
+            (world.uploader.clone(), world.index().await, stored(&upload));
+        world.uploader.before_next_answer(async move {
+            index.insert(&entry).await.unwrap();
+            uploader.set_status(entry.info.upload_id, TransferStatus::UploadedSuccessfully);
+        });
+        let path = path.replace("{}", &upload.file_id.to_string());
+        let answer = world.get(&ada, &path).await;
+        let text = String::from_utf8_lossy(&answer.body);
+        assert!(text.contains(&upload.file_id.to_string()), "{path}: {text}");
+        assert!(text.contains("uploaded_successfully"), "{path}: {text}");
+    }
+}

@@ -3,5 +3,6 @@
 mod content;
 mod lists;
 mod persist;
+mod redelivery;
 mod support;
 mod sweep;

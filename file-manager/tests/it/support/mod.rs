@@ -20,7 +20,7 @@ use protocol::{
     FileId, TenantId, TransferStatus, UploadId, UserId,
     digest::{DigestAlgorithm, Hasher},
     identity::{CALLER_HEADER, Caller, Owner, Role},
-    upload::{FileMeta, PersistFile, Upload},
+    upload::{AttemptOutcome, FileMeta, PersistFile, UpdateStatus, Upload},
 };
 use serde::de::DeserializeOwned;
 use service_kit::{config::Millis, peer::Peer};
@@ -379,4 +379,27 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     tokio::time::timeout(DEADLINE, holds)
         .await
         .unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"));
+}
+
+/// The reason that faults give.
+pub(crate) fn why() -> String {
+    "by order of the test".to_owned()
+}
+
+/// When a report says that the file was stored.
+pub(crate) fn stored_at(report: &UpdateStatus) -> Timestamp {
+    match report.outcome {
+        AttemptOutcome::UploadedSuccessfully { stored_at } => stored_at,
+        ref failed => panic!("the report says {failed:?}"),
+    }
+}
+
+/// Whether a report of failure says that another attempt can't help, and its reason.
+pub(crate) fn failure(report: &UpdateStatus) -> (bool, &str) {
+    match &report.outcome {
+        AttemptOutcome::UploadFailed { reason, permanent } => (*permanent, reason),
+        stored @ AttemptOutcome::UploadedSuccessfully { .. } => {
+            panic!("the report says {stored:?}")
+        }
+    }
 }

@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, Query, State},
     routing::{get, put},
 };
+use futures::{FutureExt, future::BoxFuture};
 use protocol::{
     FileId, TenantId, TransferStatus, UploadId,
     file::{Cursor, FileInfo, FilePage, FileQuery},
@@ -34,6 +35,7 @@ struct Known {
     is_down: bool,
     refused: usize,
     page_limit: Option<u32>,
+    before_answer: Option<BoxFuture<'static, ()>>,
 }
 
 impl Uploader {
@@ -89,6 +91,18 @@ impl Uploader {
     /// Pages are cut to this many files, whatever is asked for.
     pub(crate) fn limit_pages(&self, limit: u32) {
         self.known().page_limit = Some(limit);
+    }
+
+    /// The next question about files is answered only after this has happened.
+    pub(crate) fn before_next_answer(&self, event: impl Future<Output = ()> + Send + 'static) {
+        self.known().before_answer = Some(event.boxed());
+    }
+
+    async fn let_happen(&self) {
+        let event = self.known().before_answer.take();
+        if let Some(event) = event {
+            event.await;
+        }
     }
 
     /// How many calls were refused.
@@ -152,6 +166,7 @@ async fn show(
     State(uploader): State<Uploader>,
     Path(file): Path<FileId>,
 ) -> Result<Json<Upload>, Problem> {
+    uploader.let_happen().await;
     let known = uploader.answering()?;
     let upload = known.uploads.values().find(|upload| upload.file_id == file);
     upload.cloned().map(Json).ok_or_else(Problem::not_found)
@@ -167,6 +182,7 @@ async fn page(
     Query(query): Query<FileQuery>,
     Query(Tenant { tenant }): Query<Tenant>,
 ) -> Result<Json<FilePage>, Problem> {
+    uploader.let_happen().await;
     let known = uploader.answering()?;
     let after: Option<Cursor> = query.cursor.as_ref().map(|cursor| cursor.parse().unwrap());
     let selected = |file: &FileInfo| {
