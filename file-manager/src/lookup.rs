@@ -1,6 +1,7 @@
 //! Where a file is: in the index, or still with the uploader.
 
 use crate::{FileManager, index::IndexError};
+use axum::http::StatusCode;
 use protocol::{
     ErrorCode, FileId, TransferStatus, file::FileInfo, identity::Caller, upload::Upload,
 };
@@ -94,7 +95,7 @@ impl From<IndexError> for Problem {
 
 /// The problem of a code, with what is particular to this occurrence.
 pub(crate) fn problem(code: ErrorCode, detail: impl Into<String>) -> Problem {
-    let status = http::StatusCode::from_u16(code.http_status())
-        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Problem::new(status, code.as_str(), code.title()).with_detail(detail)
 }
