@@ -2,6 +2,11 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use protocol::{Digest, DigestAlgorithm};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 /// A digest in the making.
 #[derive(Clone)]
@@ -33,6 +38,22 @@ impl Hasher {
                 Digest::new(DigestAlgorithm::Sha256, bytes)
             }
             Self::Blake3(hasher) => Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes()),
+        }
+    }
+}
+
+/// The digest of a file on disk. Blocks.
+///
+/// # Errors
+/// If the file can't be read.
+pub fn digest_of_file(path: &Path, algorithm: DigestAlgorithm) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.digest()),
+            read => hasher.update(&buffer[..read]),
         }
     }
 }

@@ -35,6 +35,7 @@ pub use address::{InvalidServerUrl, ServerUrl};
 pub use builder::{Builder, Client, Connection};
 pub use error::{Error, UploadError};
 pub use events::{Event, Events};
+pub use hasher::digest_of_file;
 pub use http::{DownloadError, HttpApi};
 pub use keys::Keys;
 pub use source::Source;

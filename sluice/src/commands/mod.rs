@@ -1,9 +1,18 @@
 //! The commands, one module each.
 
+mod account;
 mod admin;
+mod client;
 mod config;
+mod download;
+mod history;
+mod login;
+mod logout;
 mod password;
 mod serve;
+mod signup;
+mod status;
+mod upload;
 
 use clap::Subcommand;
 use std::{fmt::Display, io::Write, process::ExitCode};
@@ -19,6 +28,8 @@ pub(crate) enum Command {
     /// Look at settings
     #[command(subcommand)]
     Config(Box<config::Config>),
+    #[command(flatten)]
+    Client(Box<client::ClientCommand>),
 }
 
 /// Runs a command to its end.
@@ -38,10 +49,21 @@ pub(crate) fn run(command: Command) -> ExitCode {
             .block_on(admin.run())
             .map_err(|error| error.to_string()),
         Command::Config(config) => config.run().map_err(|error| error.to_string()),
+        Command::Client(command) => return run_client(&runtime, *command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
+    }
+}
+
+fn run_client(runtime: &tokio::runtime::Runtime, command: client::ClientCommand) -> ExitCode {
+    match runtime.block_on(Box::pin(command.run())) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            fail(&failure);
+            failure.exit.into()
+        }
     }
 }
 

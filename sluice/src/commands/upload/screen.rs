@@ -1,0 +1,192 @@
+//! Progress on the terminal: a bar for each file being sent and one for all; without a terminal, plain lines.
+
+use super::find::ToSend;
+use crate::commands::client::{printable, remark, say};
+use client::{Connection, FileOutcome, Progress, UploadError, UploadState};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::{
+    collections::HashMap,
+    io::IsTerminal,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+const TOTAL: &str = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}  {msg}";
+const FILE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}";
+
+/// The terminal. Clones share it.
+#[derive(Clone)]
+pub(super) struct Screen {
+    bars: Option<Arc<Bars>>,
+}
+
+struct Bars {
+    all: MultiProgress,
+    total: ProgressBar,
+    shown: Mutex<Shown>,
+}
+
+struct Shown {
+    files: HashMap<PathBuf, File>,
+    count: usize,
+    done: usize,
+    trouble: Option<String>,
+}
+
+/// One file's share of the screen.
+#[derive(Default)]
+struct File {
+    bar: Option<ProgressBar>,
+    /// Bytes that the total bar counts for it.
+    counted: u64,
+}
+
+impl Screen {
+    pub(super) fn new(files: &[ToSend], json: bool) -> Self {
+        // JSON lines and bars on one terminal would be readable neither for people nor for programs.
+        if !std::io::stderr().is_terminal() || (json && std::io::stdout().is_terminal()) {
+            return Self { bars: None };
+        }
+        let all = MultiProgress::new();
+        let total = all.add(ProgressBar::new(files.iter().map(|file| file.size).sum()));
+        total.set_style(style(TOTAL));
+        let shown = Shown { files: HashMap::new(), count: files.len(), done: 0, trouble: None };
+        let bars = Bars { all, total, shown: Mutex::new(shown) };
+        bars.caption(&bars.shown());
+        Self { bars: Some(Arc::new(bars)) }
+    }
+
+    pub(super) fn has_bars(&self) -> bool {
+        self.bars.is_some()
+    }
+
+    /// Prints a line that was asked for.
+    pub(super) fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.all.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
+    /// Prints a remark.
+    pub(super) fn remark(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.all.suspend(|| remark(line)),
+            None => remark(line),
+        }
+    }
+
+    /// How far a file is.
+    pub(super) fn progress(&self, file: &ToSend, progress: &Progress) {
+        let Some(bars) = &self.bars else { return };
+        let mut shown = bars.shown();
+        let entry = shown.files.entry(file.path.clone()).or_default();
+        match &progress.state {
+            UploadState::Queued => {}
+            UploadState::Sending | UploadState::Waiting(_) => {
+                let bar = entry.bar.get_or_insert_with(|| bars.add(file));
+                bar.set_position(progress.acked);
+                let name = printable(&file.path.to_string_lossy());
+                match &progress.state {
+                    UploadState::Waiting(refusal) => bar.set_message(format!("{name} (waiting: {refusal})")),
+                    _ => bar.set_message(name),
+                }
+            }
+            UploadState::Cached(_) | UploadState::Stored(_) | UploadState::Failed(_) => {
+                if let Some(bar) = entry.bar.take() {
+                    bars.all.remove(&bar);
+                }
+            }
+        }
+        bars.count(entry, progress.acked);
+    }
+
+    /// A file has ended.
+    pub(super) fn done(&self, file: &ToSend, result: &Result<FileOutcome, UploadError>) {
+        let Some(bars) = &self.bars else { return };
+        let mut shown = bars.shown();
+        let mut entry = shown.files.remove(&file.path).unwrap_or_default();
+        if let Some(bar) = entry.bar.take() {
+            bars.all.remove(&bar);
+        }
+        match result {
+            Ok(_) => bars.count(&mut entry, file.size),
+            // What will never be sent is no part of the total.
+            Err(_) => {
+                bars.count(&mut entry, 0);
+                bars.total.set_length(bars.total.length().unwrap_or_default().saturating_sub(file.size));
+            }
+        }
+        shown.done += 1;
+        bars.caption(&shown);
+    }
+
+    /// How the connection stands.
+    pub(super) fn connection(&self, connection: &Connection) {
+        let trouble = match connection {
+            Connection::Connecting => return,
+            Connection::Connected(_) | Connection::Closed(_) => None,
+            Connection::Waiting { reason, .. } => Some(format!("connection lost, trying again: {reason}")),
+        };
+        match (&self.bars, trouble) {
+            (Some(bars), trouble) => {
+                let mut shown = bars.shown();
+                shown.trouble = trouble;
+                bars.caption(&shown);
+            }
+            (None, Some(trouble)) => remark(trouble),
+            (None, None) => {}
+        }
+    }
+
+    /// Removes the bars.
+    pub(super) fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            // A terminal that is gone needs no clearing.
+            let _ = bars.all.clear();
+        }
+    }
+}
+
+impl Bars {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, file: &ToSend) -> ProgressBar {
+        let bar = self.all.insert_before(&self.total, ProgressBar::new(file.size));
+        bar.set_style(style(FILE));
+        bar
+    }
+
+    /// Lets the total bar count so many bytes for a file.
+    fn count(&self, file: &mut File, bytes: u64) {
+        if bytes >= file.counted {
+            self.total.inc(bytes - file.counted);
+        } else {
+            self.total.dec(file.counted - bytes);
+        }
+        file.counted = bytes;
+    }
+
+    fn caption(&self, shown: &Shown) {
+        let trouble = shown.trouble.as_ref().map(|trouble| format!("  {trouble}")).unwrap_or_default();
+        self.total.set_message(format!("{}/{} files{trouble}", shown.done, shown.count));
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in [TOTAL, FILE] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
+}
