@@ -39,10 +39,15 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// [`StoreError::Closed`] when the store has stopped; everything else is tried again.
 pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), StoreError> {
-    tokio::try_join!(
-        relay::run(&uploader, &shutdown),
-        sweeper::run(&uploader, &shutdown),
-        announcer::run(&uploader, &shutdown),
-    )?;
-    Ok(())
+    let work = async {
+        tokio::try_join!(
+            relay::run(&uploader, &shutdown),
+            sweeper::run(&uploader, &shutdown),
+            announcer::run(&uploader, &shutdown),
+        )
+    };
+    tokio::select! {
+        ended = work => ended.map(|_| ()),
+        () = uploader.store.stopped() => Err(StoreError::Closed),
+    }
 }

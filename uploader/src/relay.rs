@@ -58,18 +58,26 @@ fn next(uploader: &Uploader) -> Dispatch {
     let now = uploader.clock.now();
     Dispatch {
         now,
-        lost_before: clock::before(now, uploader.config.redispatch_after.duration()),
-        max_in_flight: uploader.config.max_in_flight,
+        lost_before: clock::before(now, patience(uploader)),
+        max_in_flight: uploader.config.max_in_flight.get(),
         limit: BATCH,
     }
 }
 
+/// How long to wait for a report. With less than a moment of patience, the relay would do nothing but repeat itself.
+fn patience(uploader: &Uploader) -> Duration {
+    uploader
+        .config
+        .redispatch_after
+        .duration()
+        .max(Duration::from_secs(1))
+}
+
 /// When something in the outbox is due next, if anything is.
 fn next_due(uploader: &Uploader, taken: &Dispatched) -> Option<Timestamp> {
-    let redispatch_after = uploader.config.redispatch_after.duration();
     let lost = taken
         .oldest_dispatch
-        .map(|time| clock::after(time, redispatch_after));
+        .map(|time| clock::after(time, patience(uploader)));
     [taken.next_due, lost].into_iter().flatten().min()
 }
 

@@ -10,12 +10,18 @@ use crate::{
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use protocol::{TransferStatus, UploadId};
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 use storage::chunks::{CachedUpload, ChunkError};
 use tokio_util::sync::CancellationToken;
 
 /// How many rows one transaction or query takes.
 const BATCH: u32 = 200;
+
+/// Less time between two sweeps would keep the disk busy with nothing else.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many uploads are ended at once; they share commits.
 const PARALLEL: usize = 16;
@@ -65,7 +71,7 @@ async fn sweep_again_and_again(uploader: &Uploader) -> Result<(), StoreError> {
             Err(SweepError::Store(StoreError::Closed)) => return Err(StoreError::Closed),
             Err(error) => tracing::warn!(%error, "a sweep broke off"),
         }
-        tokio::time::sleep(uploader.config.sweep_interval.duration()).await;
+        tokio::time::sleep(uploader.config.sweep_interval.duration().max(MIN_INTERVAL)).await;
     }
 }
 

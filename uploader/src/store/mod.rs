@@ -210,4 +210,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn trim_logs(&self, keep: u64, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Waits until the store has stopped, which it never does by itself unless it fails.
+    async fn stopped(&self);
 }

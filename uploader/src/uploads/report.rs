@@ -43,7 +43,7 @@ fn change(uploader: &Uploader, report: &UpdateStatus) -> Change {
         AttemptOutcome::UploadedSuccessfully { .. } => Change::Store { attempt },
         AttemptOutcome::UploadFailed { reason, permanent } => {
             let reason = reason.clone();
-            if *permanent || attempt >= uploader.config.max_attempts {
+            if *permanent || attempt >= uploader.config.max_attempts.get() {
                 return Change::Fail { attempt, reason };
             }
             let wait = backoff(

@@ -14,9 +14,11 @@ use protocol::{
     identity::Owner,
     upload::{FileMeta, Published, Upload},
 };
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+
+const READERS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
 /// An empty store.
 struct Fresh {
@@ -30,9 +32,13 @@ async fn sqlite() -> Fresh {
     let dir = tempfile::tempdir().unwrap();
     let (signals, news) = Signals::new();
     let signals = Arc::new(signals);
-    let store = SqliteStore::open(&dir.path().join("uploads.db"), 2, Arc::clone(&signals))
-        .await
-        .unwrap();
+    let store = SqliteStore::open(
+        &dir.path().join("uploads.db"),
+        READERS,
+        Arc::clone(&signals),
+    )
+    .await
+    .unwrap();
     Fresh {
         store: Arc::new(store),
         signals,
@@ -61,6 +67,7 @@ run_over!(sqlite:
         a_key_opens_one_upload_per_owner,
         a_race_of_one_key_opens_one_upload,
         a_quota_counts_what_is_under_way_and_stored,
+        a_quota_gets_back_what_is_not_stored,
         a_race_never_passes_the_quota,
     }
     changes::{
@@ -94,6 +101,7 @@ run_over!(sqlite:
         old_outcomes_are_purged_except_failed_files,
         statuses_are_of_known_uploads,
         logs_are_trimmed_from_the_beginning,
+        an_emptied_log_goes_on_from_its_head,
     }
 );
 
@@ -245,7 +253,9 @@ async fn sqlite_keeps_everything_across_a_restart() {
     let path = fresh.dir.path().join("uploads.db");
     drop(fresh.store);
 
-    let store = SqliteStore::open(&path, 2, fresh.signals).await.unwrap();
+    let store = SqliteStore::open(&path, READERS, fresh.signals)
+        .await
+        .unwrap();
     assert_eq!(
         store.upload(file.upload_id).await.unwrap(),
         Some(file.clone())
@@ -277,7 +287,7 @@ async fn sqlite_of_a_newer_version_is_refused() {
         .await
         .unwrap();
     sqlx::Connection::close(db).await.unwrap();
-    let error = SqliteStore::open(&path, 2, fresh.signals)
+    let error = SqliteStore::open(&path, READERS, fresh.signals)
         .await
         .err()
         .unwrap();

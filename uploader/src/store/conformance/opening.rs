@@ -4,7 +4,8 @@ use super::{Change, Fresh, at, digest, owner, upload};
 use crate::store::Opened;
 use futures::future::join_all;
 use protocol::{
-    BatchId, ErrorCode, PoolId, Refusal, UploadKey,
+    BatchId, ErrorCode, PoolId, Refusal, UploadId, UploadKey,
+    identity::Owner,
     upload::{FileMeta, Upload},
 };
 
@@ -118,67 +119,68 @@ fn sized(upload: Upload, size: u64) -> Upload {
     }
 }
 
-pub(super) async fn a_quota_counts_what_is_under_way_and_stored(fresh: Fresh) {
-    let anna = owner("anna");
-    let open = async |size| {
-        let upload = sized(upload(&anna), size);
+impl Fresh {
+    /// Opens an upload of a size under a quota of 100 bytes.
+    async fn open_sized(&self, owner: &Owner, size: u64) -> (Opened, UploadId) {
+        let upload = sized(upload(owner), size);
         (
-            fresh.store.open(&upload, None, Some(100)).await.unwrap(),
+            self.store.open(&upload, None, Some(100)).await.unwrap(),
             upload.upload_id,
         )
-    };
-    let (opened, stored) = open(60).await;
+    }
+
+    /// Makes an open upload a file whose first attempt ends with a change.
+    async fn resolved(&self, id: UploadId, change: Change) {
+        self.changed(id, Change::Cache { digest: digest(1) }, at(1))
+            .await;
+        self.dispatched(at(1)).await;
+        self.changed(id, change, at(2)).await;
+    }
+}
+
+pub(super) async fn a_quota_counts_what_is_under_way_and_stored(fresh: Fresh) {
+    let anna = owner("anna");
+    let (opened, first) = fresh.open_sized(&anna, 60).await;
     assert_eq!(opened, Opened::Created);
-    let (opened, refused) = open(41).await;
+    let (opened, refused) = fresh.open_sized(&anna, 41).await;
     assert_eq!(opened, Opened::QuotaExceeded { used: 60 });
     assert_eq!(fresh.store.upload(refused).await.unwrap(), None);
-    let (opened, aborted) = open(40).await;
-    assert_eq!(opened, Opened::Created);
     assert_eq!(
-        fresh
-            .store
-            .open(&sized(upload(&owner("berta")), 100), None, Some(100))
-            .await
-            .unwrap(),
+        fresh.open_sized(&owner("berta"), 100).await.0,
         Opened::Created
     );
+    fresh.resolved(first, Change::Store { attempt: 1 }).await;
+    assert_eq!(
+        fresh.open_sized(&anna, 41).await.0,
+        Opened::QuotaExceeded { used: 60 }
+    );
+    assert_eq!(fresh.open_sized(&anna, 40).await.0, Opened::Created);
+}
 
-    // What did not become a stored file no longer counts, a stored file does.
-    fresh
-        .changed(stored, Change::Cache { digest: digest(1) }, at(1))
-        .await;
-    fresh.dispatched(at(1)).await;
-    fresh
-        .changed(stored, Change::Store { attempt: 1 }, at(2))
-        .await;
-    let (opened, _) = open(1).await;
-    assert_eq!(opened, Opened::QuotaExceeded { used: 100 });
-    fresh.changed(aborted, Change::Abort, at(3)).await;
-    for change in [
-        Change::Expire,
-        Change::Reject(Refusal::bare(ErrorCode::TypeForbidden)),
-    ] {
-        let (opened, id) = open(40).await;
+pub(super) async fn a_quota_gets_back_what_is_not_stored(fresh: Fresh) {
+    let anna = owner("anna");
+    let refusal = Refusal::bare(ErrorCode::TypeForbidden);
+    for change in [Change::Abort, Change::Expire, Change::Reject(refusal)] {
+        let (opened, id) = fresh.open_sized(&anna, 100).await;
         assert_eq!(opened, Opened::Created, "before {change:?}");
-        fresh.changed(id, change, at(4)).await;
+        fresh.changed(id, change, at(1)).await;
     }
-    let (opened, failed) = open(40).await;
+    let (opened, failed) = fresh.open_sized(&anna, 100).await;
     assert_eq!(opened, Opened::Created);
     fresh
-        .changed(failed, Change::Cache { digest: digest(1) }, at(5))
-        .await;
-    fresh.dispatched(at(5)).await;
-    fresh
-        .changed(
+        .resolved(
             failed,
             Change::Fail {
                 attempt: 1,
                 reason: String::new(),
             },
-            at(6),
         )
         .await;
-    assert_eq!(open(40).await.0, Opened::Created);
+    assert_eq!(fresh.open_sized(&anna, 100).await.0, Opened::Created);
+    assert_eq!(
+        fresh.open_sized(&anna, 1).await.0,
+        Opened::QuotaExceeded { used: 100 }
+    );
 }
 
 pub(super) async fn a_race_never_passes_the_quota(fresh: Fresh) {

@@ -96,14 +96,24 @@ pub(super) async fn logs_are_trimmed_from_the_beginning(fresh: Fresh) {
     assert_eq!(fresh.store.trim_logs(100, at(4), 100).await.unwrap(), 2);
     assert_eq!(log(&fresh, user).await, (5, 6, vec![5, 6]));
     assert_eq!(log(&fresh, Topic::Admin).await, (5, 7, vec![5, 6, 7]));
-
     assert_eq!(fresh.store.trim_logs(2, at(4), 100).await.unwrap(), 1);
-    assert_eq!(log(&fresh, user).await, (5, 6, vec![5, 6]));
     assert_eq!(log(&fresh, Topic::Admin).await, (6, 7, vec![6, 7]));
+}
 
-    // An empty log keeps its head, and goes on from there.
-    assert_eq!(fresh.store.trim_logs(0, at(4), 100).await.unwrap(), 3);
-    assert_eq!(log(&fresh, user).await, (7, 6, vec![]));
+pub(super) async fn an_emptied_log_goes_on_from_its_head(fresh: Fresh) {
+    let anna = owner("anna");
+    let user = Topic::User(anna.id);
+    for _ in 0..3 {
+        fresh.cached(upload(&anna), at(1)).await;
+    }
+    assert_eq!(
+        fresh.store.trim_logs(0, at(0), 1).await.unwrap(),
+        1,
+        "no more than the limit"
+    );
+    assert_eq!(fresh.store.trim_logs(0, at(0), 100).await.unwrap(), 1);
+    assert_eq!(fresh.store.trim_logs(0, at(0), 100).await.unwrap(), 0);
+    assert_eq!(log(&fresh, user).await, (4, 3, vec![]));
     fresh.cached(upload(&anna), at(9)).await;
-    assert_eq!(log(&fresh, user).await, (7, 7, vec![7]));
+    assert_eq!(log(&fresh, user).await, (4, 4, vec![4]));
 }

@@ -22,7 +22,7 @@ use sqlx::{
     ConnectOptions, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 use writer::Writer;
 
 /// How long a statement waits for another process that has locked the file (a backup, a shell).
@@ -41,7 +41,7 @@ impl SqliteStore {
     /// [`StoreError`] when the file can't be opened or was written by a newer version.
     pub async fn open(
         path: &Path,
-        readers: u32,
+        readers: NonZeroU32,
         signals: Arc<Signals>,
     ) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
@@ -52,7 +52,7 @@ impl SqliteStore {
         let mut db = options.clone().create_if_missing(true).connect().await?;
         schema::migrate(&mut db).await?;
         let readers = SqlitePoolOptions::new()
-            .max_connections(readers.max(1))
+            .max_connections(readers.get())
             .connect_with(options.read_only(true))
             .await?;
         Ok(Self {
@@ -172,6 +172,10 @@ impl Store for SqliteStore {
             .iter()
             .filter_map(|log| heads.get(log).cloned())
             .collect())
+    }
+
+    async fn stopped(&self) {
+        self.writer.stopped().await;
     }
 
     async fn trim_logs(&self, keep: u64, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -44,6 +44,11 @@ impl Writer {
         Self { jobs }
     }
 
+    /// Waits until the task has ended, which it does before its time only by a panic.
+    pub(super) async fn stopped(&self) {
+        self.jobs.closed().await;
+    }
+
     /// Runs a transaction and answers when it is committed. It takes place even if the caller stops waiting.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
@@ -66,7 +71,9 @@ impl Writer {
 
 /// A transaction whose result type is forgotten.
 trait Job: Send {
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
+    /// Runs it; an error says that what it did is to be undone.
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>>;
+    /// Tells the caller the result, or why there is none.
     fn answer(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
@@ -81,13 +88,12 @@ where
     T: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
 {
-    /// Runs the work; answers whether it is to be kept.
-    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<(), StoreError>> {
         Box::pin(async move {
             if let Some(work) = self.work.take() {
                 self.result = work(tx).await;
             }
-            self.result.is_ok()
+            self.result.as_ref().map(|_| ()).map_err(StoreError::clone)
         })
     }
 
@@ -126,9 +132,10 @@ impl Tx {
         for job in group {
             self.execute("SAVEPOINT job").await?;
             let news = self.effects.news.len();
-            if !job.run(self).await {
+            if let Err(error) = job.run(self).await {
                 self.effects.news.truncate(news);
-                self.execute("ROLLBACK TO job").await?;
+                // When the disk is full, SQLite rolls back all of the group itself: then the cause is this one's for all.
+                self.execute("ROLLBACK TO job").await.map_err(|_| error)?;
             }
             self.execute("RELEASE job").await?;
         }

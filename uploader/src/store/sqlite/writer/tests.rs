@@ -2,12 +2,14 @@
 
 use super::*;
 use futures::{FutureExt, future::join_all};
+use protocol::{TenantId, Topic, event::Notification, upload::Published};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 struct Bench {
     writer: Writer,
     signals: Arc<Signals>,
+    news: mpsc::Receiver<Vec<Published>>,
     _dir: TempDir,
 }
 
@@ -21,11 +23,12 @@ async fn bench() -> Bench {
     let schema = "CREATE TABLE numbers (number BIGINT NOT NULL PRIMARY KEY, \
         parent BIGINT REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)";
     sqlx::query(schema).execute(&mut db).await.unwrap();
-    let (signals, _news) = Signals::new();
+    let (signals, news) = Signals::new();
     let signals = Arc::new(signals);
     Bench {
         writer: Writer::start(db, Arc::clone(&signals)),
         signals,
+        news,
         _dir: dir,
     }
 }
@@ -114,4 +117,96 @@ async fn a_transaction_takes_place_although_its_caller_went_away() {
     drop(abandoned);
     bench.signals.outbox.notified().await;
     assert_eq!(bench.numbers().await, [1]);
+}
+
+#[tokio::test]
+async fn a_full_database_says_so_to_all_and_goes_on() {
+    let bench = bench().await;
+    bench
+        .writer
+        .run(|tx| Box::pin(limit(tx, "PRAGMA max_page_count = 8")))
+        .await
+        .unwrap();
+    let (huge, small) = tokio::join!(
+        biased;
+        bench.writer.run(|tx| Box::pin(insert_blob(tx))),
+        bench.writer.run(|tx| insert(tx, 1, None)),
+    );
+    assert!(matches!(huge, Err(StoreError::Full(_))), "{huge:?}");
+    // Whether SQLite undid the whole group or only the one is its own decision; either way the answer is true.
+    let kept = bench.numbers().await;
+    match small {
+        Ok(number) => assert_eq!(kept, [number]),
+        Err(error) => assert!(
+            matches!(error, StoreError::Full(_)) && kept.is_empty(),
+            "{error} {kept:?}"
+        ),
+    }
+    bench.writer.run(|tx| insert(tx, 2, None)).await.unwrap();
+    assert!(bench.numbers().await.contains(&2));
+}
+
+async fn limit(tx: &mut Tx, pragma: &'static str) -> Result<(), StoreError> {
+    sqlx::query(pragma).execute(&mut tx.db).await?;
+    sqlx::query("CREATE TABLE blobs (blob BLOB)")
+        .execute(&mut tx.db)
+        .await?;
+    Ok(())
+}
+
+async fn insert_blob(tx: &mut Tx) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO blobs (blob) VALUES (zeroblob(1000000))")
+        .execute(&mut tx.db)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_what_was_committed_is_told() {
+    let mut bench = bench().await;
+    let tell = |number: i64, parent: Option<i64>, offset: u64| {
+        bench.writer.run(move |tx| {
+            tx.effects.news.push(news(offset));
+            insert(tx, number, parent)
+        })
+    };
+    tell(1, None, 1).await.unwrap();
+    tell(1, None, 2).await.unwrap_err();
+    tell(2, Some(99), 3).await.unwrap_err();
+    tell(3, None, 4).await.unwrap();
+    let told = [
+        bench.news.try_recv().unwrap(),
+        bench.news.try_recv().unwrap(),
+    ]
+    .concat();
+    assert_eq!(told, [news(1), news(4)]);
+    assert!(bench.news.try_recv().is_err());
+}
+
+fn news(offset: u64) -> Published {
+    Published {
+        tenant: TenantId::default(),
+        notification: Notification {
+            topic: Topic::Admin,
+            epoch: "e".to_owned(),
+            offset,
+            event: "file.cached".to_owned(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            data: serde_json::Value::Null,
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_has_stopped() {
+    let bench = bench().await;
+    let panics = bench
+        .writer
+        .run(|_| -> BoxFuture<'_, Result<(), StoreError>> { panic!("on purpose") });
+    assert!(matches!(panics.await, Err(StoreError::Closed)));
+    bench.writer.stopped().await;
+    assert!(matches!(
+        bench.writer.run(|tx| insert(tx, 1, None)).await,
+        Err(StoreError::Closed)
+    ));
 }

@@ -1,0 +1,11 @@
+//! The uploader as other services see it: through its routes, over the ports' disk adapters.
+
+mod end;
+mod files;
+mod notifications;
+mod open;
+mod relay;
+mod report;
+mod submit;
+mod support;
+mod sweeper;
