@@ -102,7 +102,11 @@ impl std::str::FromStr for ErrorCode {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(())
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == text)
+            .ok_or(())
     }
 }
 
@@ -127,13 +131,21 @@ impl Refusal {
     /// A refusal with a text for people.
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..Self::bare(code) }
+        Self {
+            detail: Some(detail.into()),
+            ..Self::bare(code)
+        }
     }
 
     /// A refusal that its code says all of.
     #[must_use]
     pub fn bare(code: ErrorCode) -> Self {
-        Self { code, detail: None, expected: None, retry_after_ms: None }
+        Self {
+            code,
+            detail: None,
+            expected: None,
+            retry_after_ms: None,
+        }
     }
 
     /// The same with the offset at which the upload stands.

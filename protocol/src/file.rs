@@ -107,13 +107,21 @@ impl Cursor {
     /// The cursor after which the files older than `file` follow.
     #[must_use]
     pub fn after(file: &FileInfo) -> Self {
-        Self { received_at: file.received_at.as_microsecond(), file_id: file.file_id }
+        Self {
+            received_at: file.received_at.as_microsecond(),
+            file_id: file.file_id,
+        }
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}-{}", self.received_at, self.file_id.0.as_simple())
+        write!(
+            f,
+            "{:016x}-{}",
+            self.received_at,
+            self.file_id.0.as_simple()
+        )
     }
 }
 
@@ -123,6 +131,9 @@ impl std::str::FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (time, id) = text.split_once('-').ok_or(InvalidCursor)?;
         let received_at = i64::from_str_radix(time, 16).map_err(|_| InvalidCursor)?;
-        Ok(Self { received_at, file_id: id.parse().map_err(|_| InvalidCursor)? })
+        Ok(Self {
+            received_at,
+            file_id: id.parse().map_err(|_| InvalidCursor)?,
+        })
     }
 }

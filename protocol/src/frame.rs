@@ -48,7 +48,12 @@ impl Chunk {
     #[must_use]
     pub fn new(stream: u32, offset: u64, payload: Bytes) -> Self {
         let crc = crc32c::crc32c(&payload);
-        Self { stream, offset, crc, payload }
+        Self {
+            stream,
+            offset,
+            crc,
+            payload,
+        }
     }
 
     /// Whether the payload is what the sender checksummed.
@@ -74,8 +79,29 @@ impl Chunk {
     /// # Errors
     /// When `message` is no chunk frame.
     pub fn decode(message: Bytes) -> Result<Self, FrameError> {
-        let header = message.first_chunk::<HEADER_LEN>().ok_or(FrameError::TooShort(message.len()))?;
-        let [kind, reserved @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *header;
+        let header = message
+            .first_chunk::<HEADER_LEN>()
+            .ok_or(FrameError::TooShort(message.len()))?;
+        let [
+            kind,
+            reserved @ ..,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+        ] = *header;
         if kind != KIND_CHUNK {
             return Err(FrameError::UnknownKind(kind));
         }
@@ -86,9 +112,17 @@ impl Chunk {
             return Err(FrameError::Empty);
         }
         let stream = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        let offset = u64::from_be_bytes([header[8], header[9], header[10], header[11], header[12], header[13], header[14], header[15]]);
+        let offset = u64::from_be_bytes([
+            header[8], header[9], header[10], header[11], header[12], header[13], header[14],
+            header[15],
+        ]);
         let crc = u32::from_be_bytes([header[16], header[17], header[18], header[19]]);
-        Ok(Self { stream, offset, crc, payload: message.slice(HEADER_LEN..) })
+        Ok(Self {
+            stream,
+            offset,
+            crc,
+            payload: message.slice(HEADER_LEN..),
+        })
     }
 
     /// Writes the frame as one message.

@@ -65,6 +65,9 @@ pub struct Owner {
 
 impl From<&Caller> for Owner {
     fn from(caller: &Caller) -> Self {
-        Self { id: caller.user_id, name: caller.name.clone() }
+        Self {
+            id: caller.user_id,
+            name: caller.name.clone(),
+        }
     }
 }

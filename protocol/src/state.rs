@@ -70,13 +70,27 @@ impl TransferStatus {
     /// Whether nothing follows this status.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::UploadedSuccessfully | Self::UploadFailed | Self::Rejected | Self::Expired | Self::Aborted)
+        matches!(
+            self,
+            Self::UploadedSuccessfully
+                | Self::UploadFailed
+                | Self::Rejected
+                | Self::Expired
+                | Self::Aborted
+        )
     }
 
     /// Whether the upload has become a file: all of its bytes were accepted.
     #[must_use]
     pub fn is_file(self) -> bool {
-        matches!(self, Self::Cached | Self::Storing | Self::Retrying | Self::UploadedSuccessfully | Self::UploadFailed)
+        matches!(
+            self,
+            Self::Cached
+                | Self::Storing
+                | Self::Retrying
+                | Self::UploadedSuccessfully
+                | Self::UploadFailed
+        )
     }
 }
 
@@ -90,6 +104,9 @@ impl std::str::FromStr for TransferStatus {
     type Err = UnknownStatus;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| UnknownStatus(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| UnknownStatus(text.to_owned()))
     }
 }

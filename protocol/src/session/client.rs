@@ -51,6 +51,10 @@ pub struct Outgoing {
 }
 
 /// What the driver is to do next.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one is moved at a time, none is kept: a box would only cost"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Send this message.
@@ -253,6 +257,7 @@ impl Sender {
         for id in open.into_iter().rev() {
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.attached = None;
+                transfer.retaken = false;
                 self.queue.push_front(id);
             }
         }

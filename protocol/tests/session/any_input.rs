@@ -33,10 +33,15 @@ fn upload_id() -> impl Strategy<Value = UploadId> {
 
 fn refusal() -> impl Strategy<Value = Refusal> {
     let expected = proptest::option::of(prop_oneof![0_u64..200, any::<u64>()]);
-    (select(ErrorCode::ALL), expected).prop_map(|(code, expected)| Refusal { expected, ..Refusal::bare(code) })
+    (select(ErrorCode::ALL), expected).prop_map(|(code, expected)| Refusal {
+        expected,
+        ..Refusal::bare(code)
+    })
 }
 
-fn answer<T: std::fmt::Debug + Clone + 'static>(good: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Result<T, Refusal>> {
+fn answer<T: std::fmt::Debug + Clone + 'static>(
+    good: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Result<T, Refusal>> {
     prop_oneof![3 => good.prop_map(Ok), 1 => refusal().prop_map(Err)].boxed()
 }
 
@@ -63,7 +68,12 @@ fn text() -> impl Strategy<Value = String> {
             r#"{"type":"alive"}"#,
         ]).prop_map(str::to_owned),
     ];
-    let mangled = (text_of(), 0_usize..80).prop_map(|(text, at)| text.chars().filter(|c| *c != 'a').take(at).collect::<String>());
+    let mangled = (text_of(), 0_usize..80).prop_map(|(text, at)| {
+        text.chars()
+            .filter(|c| *c != 'a')
+            .take(at)
+            .collect::<String>()
+    });
     prop_oneof![8 => message, 1 => mangled, 1 => ".{0,40}"]
 }
 
@@ -71,38 +81,69 @@ fn text() -> impl Strategy<Value = String> {
 fn text_of() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("[".repeat(300)),
-        Just(r#"{"type":"start-transfer","id":1e400,"stream":-1,"name":null,"size":1.5}"#.to_owned()),
-        Just(r#"{"type":"complete-upload","id":9223372036854775808,"stream":{"stream":1}}"#.to_owned()),
+        Just(
+            r#"{"type":"start-transfer","id":1e400,"stream":-1,"name":null,"size":1.5}"#.to_owned()
+        ),
+        Just(
+            r#"{"type":"complete-upload","id":9223372036854775808,"stream":{"stream":1}}"#
+                .to_owned()
+        ),
     ]
 }
 
 fn binary() -> impl Strategy<Value = Bytes> {
     let offset = prop_oneof![8 => 0_u64..200, 1 => any::<u64>()];
-    let chunk = (STREAMS, offset, vec(any::<u8>(), 1..40), 0_u8..8).prop_map(|(stream, offset, payload, damage)| {
-        let mut chunk = Chunk::new(stream, offset, payload.into());
-        chunk.crc ^= u32::from(damage == 0);
-        chunk.encode()
-    });
+    let chunk = (STREAMS, offset, vec(any::<u8>(), 1..40), 0_u8..8).prop_map(
+        |(stream, offset, payload, damage)| {
+            let mut chunk = Chunk::new(stream, offset, payload.into());
+            chunk.crc ^= u32::from(damage == 0);
+            chunk.encode()
+        },
+    );
     prop_oneof![8 => chunk, 1 => vec(any::<u8>(), 0..60).prop_map(Bytes::from)]
 }
 
 fn opened() -> impl Strategy<Value = Box<Opened>> {
     let status = select(TransferStatus::ALL.to_vec());
-    (upload_id(), 0_u64..200, 0_u64..200, status, proptest::option::of(refusal())).prop_map(|(upload_id, size, offset, status, ended)| {
-        let offset = offset.min(size);
-        Box::new(Opened { upload_id, file_id: FileId(upload_id.0), size, offset, status, expires_at: Timestamp::MAX, ended })
-    })
+    (
+        upload_id(),
+        0_u64..200,
+        0_u64..200,
+        status,
+        proptest::option::of(refusal()),
+    )
+        .prop_map(|(upload_id, size, offset, status, ended)| {
+            let offset = offset.min(size);
+            Box::new(Opened {
+                upload_id,
+                file_id: FileId(upload_id.0),
+                size,
+                offset,
+                status,
+                expires_at: Timestamp::MAX,
+                ended,
+            })
+        })
 }
 
 fn completed() -> impl Strategy<Value = Box<Completed>> {
     (upload_id(), any::<u64>()).prop_map(|(upload_id, size)| {
         let digest = Digest::new(DigestAlgorithm::Blake3, [1; 32]);
-        Box::new(Completed { upload_id, file_id: FileId(upload_id.0), size, digest })
+        Box::new(Completed {
+            upload_id,
+            file_id: FileId(upload_id.0),
+            size,
+            digest,
+        })
     })
 }
 
 fn complete_ref() -> impl Strategy<Value = CompleteRef> {
-    (upload_id(), proptest::option::of(stream_use())).prop_map(|(upload_id, stream)| CompleteRef { id: 2, upload_id, stream })
+    (upload_id(), proptest::option::of(stream_use())).prop_map(|(upload_id, stream)| CompleteRef {
+        id: 2,
+        upload_id,
+        stream,
+    })
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -122,7 +163,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     ];
     let ending = prop_oneof![
         Just(()).prop_map(|()| Input::Revoked),
-        (0_u64..9).prop_map(|ms| Input::Drain { retry_after: Duration::from_millis(ms) })
+        (0_u64..9).prop_map(|ms| Input::Drain {
+            retry_after: Duration::from_millis(ms)
+        })
     ];
     prop_oneof![
         80 => input.prop_map(Happening::Input),
@@ -136,7 +179,10 @@ fn run(happenings: Vec<Happening>, connected: bool, patient: bool) {
     let mut now = Duration::ZERO;
     let mut session = Session::new(RULES, moment(now));
     if connected {
-        session.handle(Input::Text(r#"{"type":"connect","id":0}"#.to_owned()), moment(now));
+        session.handle(
+            Input::Text(r#"{"type":"connect","id":0}"#.to_owned()),
+            moment(now),
+        );
         session.handle(Input::Authenticated(Ok(admission())), moment(now));
     }
     for happening in happenings {
@@ -146,15 +192,26 @@ fn run(happenings: Vec<Happening>, connected: bool, patient: bool) {
                 now += Duration::from_millis(ms);
                 session.tick(moment(now));
             }
-            Happening::Input(Input::Text(_) | Input::Binary(_)) if patient && !session.wants_input() => continue,
+            Happening::Input(Input::Text(_) | Input::Binary(_))
+                if patient && !session.wants_input() =>
+            {
+                continue;
+            }
             Happening::Input(input) => session.handle(input, moment(now)),
         }
         let closes = std::iter::from_fn(|| session.poll()).fold(0, |closes, output| {
             assert_eq!(closes, 0, "nothing follows the close");
             closes + u32::from(matches!(output, Output::Close { .. }))
         });
-        assert_eq!(closes == 1, session.is_closed() && !was_closed, "the close is said once, when it happens");
-        assert!(session.deadline(moment(now)) <= now + RULES.heartbeat, "the next deadline is near");
+        assert_eq!(
+            closes == 1,
+            session.is_closed() && !was_closed,
+            "the close is said once, when it happens"
+        );
+        assert!(
+            session.deadline(moment(now)) <= now + RULES.heartbeat,
+            "the next deadline is near"
+        );
         if patient {
             check_bounds(&session);
         }
@@ -162,9 +219,18 @@ fn run(happenings: Vec<Happening>, connected: bool, patient: bool) {
 }
 
 fn check_bounds(session: &Session) {
-    assert!(session.in_flight() <= RULES.session_window_bytes, "{} bytes in flight", session.in_flight());
-    let by_stream: Vec<_> = STREAMS.map(|stream| session.stream_in_flight(stream)).collect();
-    assert!(by_stream.iter().all(|bytes| *bytes <= LIMITS.window_bytes), "{by_stream:?} bytes in flight");
+    assert!(
+        session.in_flight() <= RULES.session_window_bytes,
+        "{} bytes in flight",
+        session.in_flight()
+    );
+    let by_stream: Vec<_> = STREAMS
+        .map(|stream| session.stream_in_flight(stream))
+        .collect();
+    assert!(
+        by_stream.iter().all(|bytes| *bytes <= LIMITS.window_bytes),
+        "{by_stream:?} bytes in flight"
+    );
     assert_eq!(by_stream.iter().sum::<u64>(), session.in_flight());
     assert!(session.open_uploads() <= LIMITS.max_open_uploads as usize);
 }

@@ -52,7 +52,12 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let stream = 0_u32..3;
     let fails = || {
-        let codes = vec![ErrorCode::Unavailable, ErrorCode::StorageFull, ErrorCode::TypeForbidden, ErrorCode::Superseded];
+        let codes = vec![
+            ErrorCode::Unavailable,
+            ErrorCode::StorageFull,
+            ErrorCode::TypeForbidden,
+            ErrorCode::Superseded,
+        ];
         proptest::option::weighted(0.2, select(codes))
     };
     let off = prop_oneof![12 => Just(0_i64), 1 => -40_i64..40];
@@ -92,8 +97,14 @@ struct Driver {
 impl Driver {
     fn new() -> Self {
         let mut session = Session::new(RULES, moment(Duration::ZERO));
-        session.handle(Input::Text(r#"{"type":"connect","id":0}"#.to_owned()), moment(Duration::ZERO));
-        session.handle(Input::Authenticated(Ok(admission())), moment(Duration::ZERO));
+        session.handle(
+            Input::Text(r#"{"type":"connect","id":0}"#.to_owned()),
+            moment(Duration::ZERO),
+        );
+        session.handle(
+            Input::Authenticated(Ok(admission())),
+            moment(Duration::ZERO),
+        );
         while session.poll().is_some() {}
         Self {
             session,
@@ -113,12 +124,23 @@ impl Driver {
     fn act(&mut self, act: Act) {
         match act {
             Act::Start(stream) => {
-                let text = format!(r#"{{"type":"start-transfer","id":1,"stream":{stream},"name":"a","size":{SIZE}}}"#);
+                let text = format!(
+                    r#"{{"type":"start-transfer","id":1,"stream":{stream},"name":"a","size":{SIZE}}}"#
+                );
                 self.read(Input::Text(text));
             }
-            Act::Chunk { stream, off, len, damaged } => self.chunk(stream, off, len, damaged),
-            Act::Complete(stream) => self.read(Input::Text(format!(r#"{{"type":"complete-upload","id":2,"stream":{stream}}}"#))),
-            Act::Abort(stream) => self.read(Input::Text(format!(r#"{{"type":"abort-upload","id":3,"stream":{stream}}}"#))),
+            Act::Chunk {
+                stream,
+                off,
+                len,
+                damaged,
+            } => self.chunk(stream, off, len, damaged),
+            Act::Complete(stream) => self.read(Input::Text(format!(
+                r#"{{"type":"complete-upload","id":2,"stream":{stream}}}"#
+            ))),
+            Act::Abort(stream) => self.read(Input::Text(format!(
+                r#"{{"type":"abort-upload","id":3,"stream":{stream}}}"#
+            ))),
             Act::Opens { pick, good } => self.opens(pick, good),
             Act::Stores { pick, count, fails } => self.stores(pick, count, fails),
             Act::Completes { pick, fails } => self.finishes(pick, fails),
@@ -140,7 +162,9 @@ impl Driver {
     fn chunk(&mut self, stream: u32, off: i64, len: usize, damaged: bool) {
         let sent = self.sent.entry(stream).or_default();
         let offset = sent.saturating_add_signed(off);
-        let len = len.min(usize::try_from(SIZE.saturating_sub(offset)).unwrap_or(0)).min(LIMITS.max_chunk_bytes as usize);
+        let len = len
+            .min(usize::try_from(SIZE.saturating_sub(offset)).unwrap_or(0))
+            .min(LIMITS.max_chunk_bytes as usize);
         if len == 0 || !self.session.wants_input() {
             return;
         }
@@ -167,21 +191,36 @@ impl Driver {
             expires_at: Timestamp::MAX,
             ended: None,
         };
-        let answer = if good { Ok(Box::new(opened)) } else { Err(Refusal::bare(ErrorCode::QuotaExceeded)) };
+        let answer = if good {
+            Ok(Box::new(opened))
+        } else {
+            Err(Refusal::bare(ErrorCode::QuotaExceeded))
+        };
         self.say(Input::Started(of, answer));
     }
 
     fn stores(&mut self, pick: usize, count: usize, fails: Option<ErrorCode>) {
-        let streams: Vec<_> = self.to_store.iter().filter(|(_, chunks)| !chunks.is_empty()).map(|(of, _)| *of).collect();
-        let Some(index) = pick.checked_rem(streams.len()) else { return };
+        let streams: Vec<_> = self
+            .to_store
+            .iter()
+            .filter(|(_, chunks)| !chunks.is_empty())
+            .map(|(of, _)| *of)
+            .collect();
+        let Some(index) = pick.checked_rem(streams.len()) else {
+            return;
+        };
         let of = streams[index];
-        let Some(chunks) = self.to_store.get_mut(&of) else { return };
+        let Some(chunks) = self.to_store.get_mut(&of) else {
+            return;
+        };
         if let Some(code) = fails {
             chunks.clear();
             return self.say(Input::Stored(of, Err(Refusal::bare(code))));
         }
         let count = count.min(chunks.len());
-        let Some((_, end)) = chunks.drain(..count).last() else { return };
+        let Some((_, end)) = chunks.drain(..count).next_back() else {
+            return;
+        };
         self.told.insert(of, end);
         self.say(Input::Stored(of, Ok(end)));
     }
@@ -192,7 +231,12 @@ impl Driver {
         }
         let of = self.completes.remove(pick % self.completes.len());
         let digest = protocol::Digest::new(protocol::DigestAlgorithm::Sha256, [0; 32]);
-        let completed = Completed { upload_id: of.upload_id, file_id: FileId(of.upload_id.0), size: SIZE, digest };
+        let completed = Completed {
+            upload_id: of.upload_id,
+            file_id: FileId(of.upload_id.0),
+            size: SIZE,
+            digest,
+        };
         let answer = fails.map_or(Ok(Box::new(completed)), |code| Err(Refusal::bare(code)));
         self.say(Input::Completed(of, answer));
     }
@@ -202,8 +246,16 @@ impl Driver {
         while let Some(output) = self.session.poll() {
             self.note(output);
         }
-        let unsettled = self.unsettled.values().flatten().map(|(begin, end)| end - begin).sum::<u64>();
-        assert!(unsettled <= self.session.in_flight(), "{unsettled} bytes wait for an answer that will not come");
+        let unsettled = self
+            .unsettled
+            .values()
+            .flatten()
+            .map(|(begin, end)| end - begin)
+            .sum::<u64>();
+        assert!(
+            unsettled <= self.session.in_flight(),
+            "{unsettled} bytes wait for an answer that will not come"
+        );
     }
 
     fn note(&mut self, output: Output) {
@@ -213,10 +265,16 @@ impl Driver {
                 self.uses.insert(of.stream, of);
                 self.sent.insert(of.stream, 0);
             }
-            Output::Store { of, offset, payload } => {
+            Output::Store {
+                of,
+                offset,
+                payload,
+            } => {
                 let chunk = (offset, offset + payload.len() as u64);
                 let unsettled = self.unsettled.entry(of).or_default();
-                let follows = unsettled.back().map_or(self.told.get(&of).copied().unwrap_or(0), |(_, end)| *end);
+                let follows = unsettled
+                    .back()
+                    .map_or(self.told.get(&of).copied().unwrap_or(0), |(_, end)| *end);
                 assert_eq!(offset, follows, "chunks are stored in order, each once");
                 unsettled.push_back(chunk);
                 self.to_store.entry(of).or_default().push_back(chunk);
@@ -239,18 +297,32 @@ impl Driver {
         match message {
             ServerMessage::ChunkAcked(acked) => {
                 let of = self.uses[&acked.stream];
-                assert!(acked.offset <= self.told.get(&of).copied().unwrap_or(0), "what is not stored is not acknowledged");
+                assert!(
+                    acked.offset <= self.told.get(&of).copied().unwrap_or(0),
+                    "what is not stored is not acknowledged"
+                );
                 let unsettled = self.unsettled.entry(of).or_default();
                 let count = unsettled.partition_point(|(_, end)| *end <= acked.offset);
                 unsettled.drain(..count);
                 self.settled += count;
             }
             ServerMessage::Error(error) => {
-                let Some((stream, expected)) = error.stream.zip(error.refusal.expected) else { return };
+                let Some((stream, expected)) = error.stream.zip(error.refusal.expected) else {
+                    return;
+                };
                 self.sent.insert(stream, expected);
-                if matches!(error.refusal.code, ErrorCode::Unavailable | ErrorCode::StorageFull) {
-                    let failed = self.unsettled.remove(&self.uses[&stream]).unwrap_or_default();
-                    assert!(failed.iter().all(|(begin, _)| *begin >= expected), "what is failed is sent again");
+                if matches!(
+                    error.refusal.code,
+                    ErrorCode::Unavailable | ErrorCode::StorageFull
+                ) {
+                    let failed = self
+                        .unsettled
+                        .remove(&self.uses[&stream])
+                        .unwrap_or_default();
+                    assert!(
+                        failed.iter().all(|(begin, _)| *begin >= expected),
+                        "what is failed is sent again"
+                    );
                     self.settled += failed.len();
                 }
             }

@@ -2,24 +2,25 @@
 //! and once.
 
 use super::{
-    RULES, admission,
-    cloud::{Cloud, Hold, digest},
+    RULES,
+    cloud::{Cloud, digest},
+    gateway::{Down, Gateway},
     moment,
 };
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use protocol::{
-    ErrorCode, Refusal, UploadKey,
+    UploadKey,
     frame::Chunk,
-    message::{ClientMessage, Connect, ServerMessage, Start},
+    message::{ClientMessage, Connect, ServerMessage},
     session::{
         client::{self, Event, Outcome, Outgoing, Sender, TransferId},
-        server::{CompleteRef, Input, Output, Session, StreamUse},
+        server::Input,
     },
     upload::FileMeta,
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 use uuid::Uuid;
@@ -39,6 +40,8 @@ enum Fate {
     Break,
     /// The first chunk on its way is damaged.
     Damage,
+    /// The gateway of the connection that broke before, frozen until now, finishes something that it had begun.
+    Late(usize),
     /// The next work of the server fails.
     Busy,
     /// An engine loses the last bytes that it held of one upload.
@@ -52,6 +55,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
         40 => (0_usize..60).prop_map(Fate::Step),
         1 => Just(Fate::Break),
         1 => Just(Fate::Damage),
+        2 => (0_usize..9).prop_map(Fate::Late),
         2 => Just(Fate::Busy),
         1 => (0_usize..3, 0_usize..80).prop_map(|(which, bytes)| Fate::Lose(which, bytes)),
         1 => Just(Fate::Drain),
@@ -79,32 +83,17 @@ proptest! {
 
 #[test]
 fn a_faultless_world_needs_one_connection() {
-    let mut world = World::new((1..=20).map(|count| vec![count; usize::from(count) * 20]).collect());
+    let mut world = World::new(
+        (1..=20)
+            .map(|count| vec![count; usize::from(count) * 20])
+            .collect(),
+    );
     world.come_to_rest();
     world.check();
     assert_eq!(world.connections, 1);
 }
 
-/// What the server has to do for a session.
-enum Work {
-    Authenticate,
-    Start(StreamUse, Start),
-    Store(StreamUse, u64, Bytes),
-    Complete(CompleteRef, Option<protocol::Digest>),
-}
-
-/// A gateway's session and its work.
-struct Gateway {
-    session: Session,
-    work: Vec<Work>,
-    holds: HashMap<StreamUse, Hold>,
-}
-
-enum Down {
-    Message(String),
-    Close,
-}
-
+/// A connection with what is on its way.
 struct Link {
     up: VecDeque<Input>,
     down: VecDeque<Down>,
@@ -119,8 +108,6 @@ enum Step {
     DeliverUp,
     DeliverDown,
     Work(usize),
-    /// The gateway of the broken connection before finishes something.
-    LateWork(usize),
 }
 
 struct World {
@@ -155,7 +142,13 @@ impl World {
                 description: None,
                 tags: Vec::new(),
             };
-            (sender.add(Outgoing { key: key(index), meta }), index)
+            (
+                sender.add(Outgoing {
+                    key: key(index),
+                    meta,
+                }),
+                index,
+            )
         };
         Self {
             transfers: files.iter().enumerate().map(add).collect(),
@@ -184,11 +177,18 @@ impl World {
             }
             Fate::Break => self.break_link(),
             Fate::Damage => self.damage(),
+            Fate::Late(choice) => self.finish_late(choice),
             Fate::Busy => self.busy = true,
             Fate::Lose(which, bytes) => self.cloud.lose(which, bytes),
             Fate::Drain => {
                 if let Some(link) = &mut self.link {
-                    link.gateway.say(Input::Drain { retry_after: Duration::from_millis(5) }, self.now, &mut link.down);
+                    link.gateway.say(
+                        Input::Drain {
+                            retry_after: Duration::from_millis(5),
+                        },
+                        self.now,
+                        &mut link.down,
+                    );
                 }
             }
         }
@@ -211,14 +211,22 @@ impl World {
     }
 
     fn check(&self) {
-        let mut made: Vec<_> = self.cloud.files.clone();
-        made.sort();
-        let sent: Vec<_> = self.files.iter().enumerate().map(|(index, file)| (key(index), file.clone())).collect();
-        assert_eq!(made, sent, "the files made are not those sent");
         for id in self.transfers.keys() {
             let outcomes = self.outcomes.get(id).map(Vec::as_slice).unwrap_or_default();
-            assert!(matches!(outcomes, [Outcome::Held(_)]), "a file ended as {outcomes:?}");
+            assert!(
+                matches!(outcomes, [Outcome::Held(_)]),
+                "a file ended as {outcomes:?}"
+            );
         }
+        let mut made: Vec<_> = self.cloud.files.clone();
+        made.sort();
+        let sent: Vec<_> = self
+            .files
+            .iter()
+            .enumerate()
+            .map(|(index, file)| (key(index), file.clone()))
+            .collect();
+        assert_eq!(made, sent, "the files made are not those sent");
     }
 
     fn possible(&mut self) -> Vec<Step> {
@@ -232,16 +240,14 @@ impl World {
                 if !link.down.is_empty() {
                     steps.push(Step::DeliverDown);
                 }
-                steps.extend((0..link.gateway.work.len()).map(Step::Work));
+                steps.extend((0..link.gateway.work_left()).map(Step::Work));
             }
-        }
-        if let Some(late) = &self.late {
-            steps.extend((0..late.work.len()).map(Step::LateWork));
         }
         while self.next.is_none() {
             match self.sender.poll_output(self.now) {
                 Some(client::Output::Digest(transfer)) => {
-                    self.sender.set_digest(transfer, digest(&self.files[self.transfers[&transfer]]));
+                    self.sender
+                        .set_digest(transfer, digest(&self.files[self.transfers[&transfer]]));
                 }
                 Some(output) => self.next = Some(output),
                 None => break,
@@ -268,14 +274,12 @@ impl World {
                 None => {}
             },
             (Step::Work(index), Some(link)) => {
-                if let Some(answer) = link.gateway.do_work(index, &mut self.cloud, std::mem::take(&mut self.busy)) {
+                if let Some(answer) =
+                    link.gateway
+                        .do_work(index, &mut self.cloud, std::mem::take(&mut self.busy))
+                {
                     link.gateway.say(answer, self.now, &mut link.down);
                 }
-            }
-            (Step::LateWork(index), _) => {
-                // Its session is gone: whatever comes of the work, nobody hears of it.
-                let late = self.late.as_mut().expect("there is late work to be done");
-                late.do_work(index, &mut self.cloud, false);
             }
             (_, None) => unreachable!("without a connection nothing is delivered"),
         }
@@ -285,8 +289,15 @@ impl World {
     /// Nothing can go on: lets the time pass until something can.
     fn wait(&mut self) {
         let wakes = self.sender.next_timeout();
-        let due = self.link.as_ref().map(|link| link.gateway.session.deadline(moment(self.now)));
-        let next = wakes.into_iter().chain(due).min().expect("someone waits for something");
+        let due = self
+            .link
+            .as_ref()
+            .map(|link| link.gateway.session.deadline(moment(self.now)));
+        let next = wakes
+            .into_iter()
+            .chain(due)
+            .min()
+            .expect("someone waits for something");
         self.now = self.now.max(next);
         let now = self.now;
         if let Some(link) = &mut self.link {
@@ -297,9 +308,16 @@ impl World {
 
     fn connect(&mut self) {
         self.connections += 1;
-        let connect = ClientMessage::Connect(Connect { id: 0, ..Connect::default() });
-        let gateway = Gateway { session: Session::new(RULES, moment(self.now)), work: Vec::new(), holds: HashMap::new() };
-        self.link = Some(Link { up: VecDeque::from([text(&connect)]), down: VecDeque::new(), gateway });
+        let connect = ClientMessage::Connect(Connect {
+            id: 0,
+            ..Connect::default()
+        });
+        let gateway = Gateway::new(self.now);
+        self.link = Some(Link {
+            up: VecDeque::from([text(&connect)]),
+            down: VecDeque::new(),
+            gateway,
+        });
     }
 
     fn break_link(&mut self) {
@@ -310,9 +328,22 @@ impl World {
         self.sender.disconnected();
     }
 
+    /// Its session is gone: whatever comes of the work, nobody hears of it.
+    fn finish_late(&mut self, choice: usize) {
+        let Some(late) = &mut self.late else { return };
+        if let Some(index) = choice.checked_rem(late.work_left()) {
+            late.do_work(index, &mut self.cloud, false);
+        }
+    }
+
     fn send(&mut self) {
-        let Some(output) = self.next.take() else { return };
-        let link = self.link.as_mut().expect("a sender sends only while connected");
+        let Some(output) = self.next.take() else {
+            return;
+        };
+        let link = self
+            .link
+            .as_mut()
+            .expect("a sender sends only while connected");
         match output {
             client::Output::Message(message) => link.up.push_back(text(&message)),
             client::Output::Chunk(chunk) => {
@@ -320,15 +351,20 @@ impl World {
                     let file = &self.files[self.transfers[&chunk.transfer]];
                     let (begin, end) = (chunk.offset as usize, (chunk.offset + chunk.len) as usize);
                     let payload = Bytes::copy_from_slice(&file[begin..end]);
-                    link.up.push_back(Input::Binary(Chunk::new(chunk.stream, chunk.offset, payload).encode()));
+                    link.up.push_back(Input::Binary(
+                        Chunk::new(chunk.stream, chunk.offset, payload).encode(),
+                    ));
                 }
             }
-            client::Output::Digest(_) => unreachable!("a digest is told as soon as it is asked for"),
+            client::Output::Digest(_) => {
+                unreachable!("a digest is told as soon as it is asked for")
+            }
         }
     }
 
     fn hear(&mut self, text: &str) {
-        let message: ServerMessage = serde_json::from_str(text).expect("a message of the server can be read");
+        let message: ServerMessage =
+            serde_json::from_str(text).expect("a message of the server can be read");
         match message {
             ServerMessage::Connected(connected) => self.sender.connected(connected.limits),
             ServerMessage::Draining(_) => self.sender.draining(),
@@ -339,9 +375,14 @@ impl World {
     fn listen(&mut self) {
         while let Some(event) = self.sender.poll_event() {
             match event {
-                Event::Ended { transfer, outcome } => self.outcomes.entry(transfer).or_default().push(outcome),
+                Event::Ended { transfer, outcome } => {
+                    self.outcomes.entry(transfer).or_default().push(outcome);
+                }
                 Event::Progress { sent, acked, .. } => {
-                    assert!(acked <= sent && sent - acked <= RULES.limits.window_bytes, "{acked} acknowledged of {sent} sent");
+                    assert!(
+                        acked <= sent && sent - acked <= RULES.limits.window_bytes,
+                        "{acked} acknowledged of {sent} sent"
+                    );
                 }
                 Event::Started { .. } | Event::Waiting { .. } => {}
             }
@@ -349,7 +390,9 @@ impl World {
     }
 
     fn damage(&mut self) {
-        let Some(link) = self.link.as_mut().filter(|_| self.damaged < MAX_DAMAGE) else { return };
+        let Some(link) = self.link.as_mut().filter(|_| self.damaged < MAX_DAMAGE) else {
+            return;
+        };
         for input in &mut link.up {
             if let Input::Binary(frame) = input {
                 let mut damaged = frame.to_vec();
@@ -359,74 +402,6 @@ impl World {
                 return;
             }
         }
-    }
-}
-
-impl Gateway {
-    fn say(&mut self, input: Input, now: Duration, down: &mut VecDeque<Down>) {
-        self.session.handle(input, moment(now));
-        self.drain(now, down);
-        assert!(self.session.in_flight() <= RULES.session_window_bytes);
-    }
-
-    fn drain(&mut self, now: Duration, down: &mut VecDeque<Down>) {
-        while let Some(output) = self.session.poll() {
-            match output {
-                Output::Send(message) => down.push_back(Down::Message(message.to_json())),
-                Output::Close { .. } => down.push_back(Down::Close),
-                Output::Ping => self.session.handle(Input::Life, moment(now)),
-                Output::Authenticate { .. } => self.work.push(Work::Authenticate),
-                Output::Start(of, start) => self.work.push(Work::Start(of, start)),
-                Output::Store { of, offset, payload } => self.work.push(Work::Store(of, offset, payload)),
-                Output::Complete { of, digest } => self.work.push(Work::Complete(of, digest)),
-                Output::Release(of) => self.release(of),
-                other => panic!("the sender never gives rise to {other:?}"),
-            }
-        }
-    }
-
-    fn release(&mut self, of: StreamUse) {
-        self.work.retain(|work| !matches!(work, Work::Store(stored, ..) if *stored == of));
-        self.holds.remove(&of);
-    }
-
-    /// Does one piece of work, or fails to, and answers it.
-    fn do_work(&mut self, index: usize, cloud: &mut Cloud, fails: bool) -> Option<Input> {
-        let busy = || Refusal::bare(ErrorCode::Unavailable).retry_after_ms(3);
-        Some(match self.take_work(index)? {
-            Work::Authenticate if fails => Input::Authenticated(Err(busy())),
-            Work::Authenticate => Input::Authenticated(Ok(admission())),
-            Work::Start(of, _) if fails => Input::Started(of, Err(busy())),
-            Work::Start(of, start) => {
-                let (hold, opened) = cloud.start(&start);
-                self.holds.insert(of, hold);
-                Input::Started(of, Ok(Box::new(opened)))
-            }
-            Work::Store(of, offset, payload) => {
-                let hold = self.holds[&of];
-                let answer = if fails { Err(busy()) } else { cloud.store(hold, offset, &payload) };
-                if answer.is_err() {
-                    // The failure answers whatever else was to be stored, too.
-                    self.work.retain(|work| !matches!(work, Work::Store(stored, ..) if *stored == of));
-                }
-                Input::Stored(of, answer)
-            }
-            Work::Complete(of, _) if fails => Input::Completed(of, Err(busy())),
-            Work::Complete(of, announced) => {
-                let hold = of.stream.and_then(|of| self.holds.get(&of).copied());
-                Input::Completed(of, cloud.complete(of.upload_id, hold, announced).map(Box::new))
-            }
-        })
-    }
-
-    /// Takes a piece of work; of one stream, the first bytes to be stored.
-    fn take_work(&mut self, index: usize) -> Option<Work> {
-        let chosen = self.work.get(index)?;
-        let index = match chosen {
-            Work::Store(of, ..) => self.work.iter().position(|work| matches!(work, Work::Store(first, ..) if first == of))?,
-            _ => index,
-        };
-        Some(self.work.remove(index))
     }
 }
 

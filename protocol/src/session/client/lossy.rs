@@ -49,6 +49,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 /// What travels from the client to the server.
+#[allow(clippy::large_enum_variant, reason = "a test keeps few of them")]
 enum Frame {
     Message(ClientMessage),
     Chunk(ChunkRef, Vec<u8>),

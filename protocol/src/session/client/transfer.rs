@@ -23,7 +23,7 @@ pub(super) struct Transfer {
     pub(super) touched: bool,
     /// Troubles in a row without any progress.
     pub(super) failures: u32,
-    /// Whether it was taken back from another stream.
+    /// Whether it was taken back from another stream in this session.
     pub(super) retaken: bool,
     /// Bytes sent: where the next chunk begins.
     pub(super) sent: u64,

@@ -28,10 +28,10 @@ impl Session {
             (Ok(ClientMessage::Connect(connect)), Phase::Fresh) => self.on_connect(connect),
             // While the token is verified the driver does not read; should it all the same, nothing is taken unverified.
             (Ok(_), Phase::Fresh | Phase::Authenticating(_)) => {
-                self.close(CloseCode::Unauthenticated, "connect first")
+                self.close(CloseCode::Unauthenticated, "connect first");
             }
             (Err(_), Phase::Fresh | Phase::Authenticating(_)) => {
-                self.close(CloseCode::Malformed, "the first message is connect")
+                self.close(CloseCode::Malformed, "the first message is connect");
             }
             (Ok(message), _) => self.on_message(message, now),
             (Err(unreadable), _) => {
@@ -292,7 +292,7 @@ impl Session {
                 }));
             }
             Verdict::Refuse(upload_id, refusal) => {
-                self.refuse(None, Some(of.stream), Some(upload_id), refusal)
+                self.refuse(None, Some(of.stream), Some(upload_id), refusal);
             }
             Verdict::End(upload_id, refusal) => {
                 self.refuse(None, Some(of.stream), Some(upload_id), refusal.clone());

@@ -310,7 +310,7 @@ impl Session {
             None => {}
             Some(life::Due::Ping) => self.outputs.push_back(Output::Ping),
             Some(life::Due::NotConnected) => {
-                self.close(CloseCode::Unauthenticated, "no connect in time")
+                self.close(CloseCode::Unauthenticated, "no connect in time");
             }
             Some(life::Due::Silent) => self.close(CloseCode::Timeout, "no sign of life"),
             Some(life::Due::TokenExpiring(expires_at)) => {
@@ -319,7 +319,7 @@ impl Session {
                 ));
             }
             Some(life::Due::TokenExpired) => {
-                self.close(CloseCode::Unauthenticated, "the token has expired")
+                self.close(CloseCode::Unauthenticated, "the token has expired");
             }
         }
     }

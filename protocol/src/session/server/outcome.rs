@@ -19,12 +19,12 @@ impl Session {
     pub(super) fn on_answer(&mut self, input: Input, now: Moment) {
         match input {
             Input::Authenticated(answer) => {
-                self.on_authenticated(answer.map(|admission| *admission), now)
+                self.on_authenticated(answer.map(|admission| *admission), now);
             }
             Input::Started(of, answer) => self.on_started(of, answer.map(|opened| *opened)),
             Input::Stored(of, answer) => self.on_stored(of, answer),
             Input::Completed(of, answer) => {
-                self.on_completed(of, answer.map(|completed| *completed))
+                self.on_completed(of, answer.map(|completed| *completed));
             }
             Input::Aborted(id, upload_id, answer) => self.on_aborted(id, upload_id, answer),
             Input::Replied(message) => {
@@ -138,7 +138,7 @@ impl Session {
             let upload = UploadRef::Stream(of.stream);
             match then {
                 Then::Complete(id, digest) => {
-                    self.on_complete(crate::message::CompleteUpload { id, upload, digest })
+                    self.on_complete(crate::message::CompleteUpload { id, upload, digest });
                 }
                 Then::Abort(id) => self.on_abort(crate::message::AbortUpload { id, upload }),
             }
@@ -196,7 +196,10 @@ impl Session {
         let number = of.stream.map(|of| of.stream);
         match answer {
             Ok(completed) => {
-                if let Some((of, in_flight)) = of.stream.and_then(|of| Some((of, self.live(of)?.in_flight()))) {
+                if let Some((of, in_flight)) = of
+                    .stream
+                    .and_then(|of| Some((of, self.live(of)?.in_flight())))
+                {
                     self.in_flight -= in_flight;
                     self.insert(Stream::over(
                         of,

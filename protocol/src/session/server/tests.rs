@@ -2,6 +2,7 @@
 
 mod chunks;
 mod connect;
+mod endings;
 mod life;
 mod requests;
 mod rig;
