@@ -162,3 +162,58 @@ impl Refusal {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_read_as_they_are_written() {
+        for code in ErrorCode::ALL {
+            assert_eq!(code.as_str().parse(), Ok(*code));
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(
+                serde_json::from_value::<ErrorCode>(code.as_str().into()).unwrap(),
+                *code
+            );
+        }
+        assert_eq!("no-such-code".parse::<ErrorCode>(), Err(()));
+    }
+
+    #[test]
+    fn the_table_of_codes_is_consistent() {
+        let texts: BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), ErrorCode::ALL.len());
+        for code in ErrorCode::ALL {
+            assert!(
+                code.as_str()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{code}"
+            );
+            assert!((400..600).contains(&code.http_status()), "{code}");
+            assert!(!code.title().ends_with('.'), "{code}");
+            let server_side = code.http_status() >= 500;
+            assert!(
+                !server_side || code.is_retryable(),
+                "{code}: what fails on the server's side can succeed later"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_its_code_and_detail() {
+        let refusal = Refusal::new(ErrorCode::StorageFull, "free some space")
+            .expecting(5)
+            .retry_after_ms(10);
+        assert_eq!(refusal.to_string(), "storage-full: free some space");
+        assert_eq!(Refusal::bare(ErrorCode::Internal).to_string(), "internal");
+        let json = serde_json::json!({"code": "storage-full", "detail": "free some space", "expected": 5, "retry_after_ms": 10});
+        assert_eq!(serde_json::to_value(&refusal).unwrap(), json);
+        assert_eq!(
+            serde_json::to_value(Refusal::bare(ErrorCode::Internal)).unwrap(),
+            serde_json::json!({"code": "internal"})
+        );
+    }
+}

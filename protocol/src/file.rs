@@ -130,10 +130,55 @@ impl std::str::FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (time, id) = text.split_once('-').ok_or(InvalidCursor)?;
-        let received_at = i64::from_str_radix(time, 16).map_err(|_| InvalidCursor)?;
+        let digits = time.len() == 16 && time.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let bits = u64::from_str_radix(time, 16).ok().filter(|_| digits);
+        let received_at = bits.ok_or(InvalidCursor)?.cast_signed();
         Ok(Self {
             received_at,
             file_id: id.parse().map_err(|_| InvalidCursor)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn cursor(received_at: i64, id: u128) -> Cursor {
+        Cursor {
+            received_at,
+            file_id: FileId(Uuid::from_u128(id)),
+        }
+    }
+
+    #[test]
+    fn cursors_are_read_as_they_are_written() {
+        for received_at in [0, 1, 1_700_000_000_000_000, i64::MAX, -1, i64::MIN] {
+            let cursor = cursor(received_at, 0xabc);
+            assert_eq!(cursor.to_string().parse(), Ok(cursor), "{received_at}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_cursor() {
+        for text in [
+            "",
+            "-",
+            "0",
+            "0-",
+            "-0",
+            "zz-00000000000000000000000000000abc",
+            "0-abc",
+            "00000000000000000-00000000000000000000000000000abc",
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+
+    #[test]
+    fn cursors_are_ordered_by_time_and_then_by_file() {
+        assert!(cursor(1, 9) < cursor(2, 0));
+        assert!(cursor(1, 1) < cursor(1, 2));
     }
 }

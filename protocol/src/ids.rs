@@ -28,7 +28,7 @@ macro_rules! uuid_id {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.as_hyphenated().fmt(f)
+                fmt::Display::fmt(self, f)
             }
         }
 
@@ -90,5 +90,46 @@ impl Default for TenantId {
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hyphenated_text_everywhere() {
+        let text = "01920b6e-7c00-7000-8000-0000000000ab";
+        let id: UploadId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(format!("{id:?}"), text);
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("{text:?}"));
+        assert_eq!(
+            serde_json::from_str::<UploadId>(&format!("{text:?}")).unwrap(),
+            id
+        );
+    }
+
+    #[test]
+    fn what_is_no_uuid_is_no_id() {
+        for text in [
+            "",
+            "1",
+            "01920b6e-7c00-7000-8000-0000000000a",
+            "01920b6e-7c00-7000-8000-0000000000zz",
+        ] {
+            assert!(text.parse::<FileId>().is_err(), "{text}");
+            assert!(
+                serde_json::from_str::<FileId>(&format!("{text:?}")).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn new_ids_sort_by_the_time_they_were_made() {
+        let ids: Vec<_> = std::iter::repeat_with(UploadId::new).take(1000).collect();
+        assert!(ids.is_sorted());
+        assert_eq!(ids[0].0.get_version_num(), 7);
     }
 }

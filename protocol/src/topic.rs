@@ -92,3 +92,60 @@ pub struct TopicState {
     /// Whether everything missed is replayed.
     pub recovered: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01920b6e-7c00-7000-8000-000000000001";
+
+    #[test]
+    fn topics_are_read_as_they_are_written() {
+        let id = ID.parse().unwrap();
+        let topics = [
+            (Topic::User(UserId(id)), format!("user:{ID}")),
+            (Topic::Pool(PoolId(id)), format!("pool:{ID}")),
+            (Topic::Admin, "admin".to_owned()),
+        ];
+        for (topic, text) in topics {
+            assert_eq!(topic.to_string(), text);
+            assert_eq!(text.parse(), Ok(topic));
+            assert_eq!(serde_json::to_string(&topic).unwrap(), format!("{text:?}"));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_topic() {
+        for text in [
+            "",
+            "Admin",
+            "admin:",
+            "admin:default",
+            "user",
+            "user:",
+            "user:me",
+            "group:1",
+        ] {
+            assert_eq!(text.parse::<Topic>(), Err(InvalidTopic), "{text}");
+        }
+    }
+
+    #[test]
+    fn topics_are_keys_of_objects() {
+        let json = format!(
+            r#"{{"user:{ID}":{{"epoch":"e","offset":3}},"admin":{{"epoch":"f","offset":0}}}}"#
+        );
+        let since: Since = serde_json::from_str(&json).unwrap();
+        assert_eq!(since[&Topic::Admin].epoch, "f");
+        let again: Since = serde_json::from_value(serde_json::to_value(&since).unwrap()).unwrap();
+        assert_eq!(again, since);
+    }
+
+    #[test]
+    fn each_tenant_has_an_admin_topic_of_its_own() {
+        let (one, other) = (TenantId("one".to_owned()), TenantId("other".to_owned()));
+        assert_ne!(Topic::Admin.log_name(&one), Topic::Admin.log_name(&other));
+        let user = Topic::User(UserId(ID.parse().unwrap()));
+        assert_eq!(user.log_name(&one), user.log_name(&other));
+    }
+}
