@@ -142,6 +142,42 @@ pub(crate) async fn recover(life: &Life, disk: &PowerCut, folder: &Path) -> bool
     true
 }
 
+/// Finishes every upload in a second process. What it is told, sealed and stored, counts as promised to it too.
+pub(crate) async fn finish(life: &Life, promises: &mut Promises, disk: &PowerCut, folder: &Path) {
+    let stores = Stores::open(disk, folder)
+        .await
+        .expect("what a kill left can be opened");
+    for planned in &life.uploads {
+        let stat = stores.cache.stat(planned.upload).await;
+        if !stat.is_ok_and(|stat| stat.sealed) {
+            let hold = stores
+                .cache
+                .open(planned.upload, planned.size())
+                .await
+                .expect("there is room");
+            let rest = &planned.bytes[usize::try_from(hold.held).expect("it is in memory")..];
+            let rest = vec![Bytes::copy_from_slice(rest)];
+            stores
+                .cache
+                .append(planned.upload, hold.generation, hold.held, rest)
+                .await
+                .expect("it continues");
+            stores
+                .cache
+                .seal(planned.upload, hold.generation)
+                .await
+                .expect("all is held");
+        }
+        promises.sealed.push(planned.upload);
+        stores
+            .blobs
+            .put(planned.file, &planned.source(&stores.cache))
+            .await
+            .expect("it can be stored");
+        promises.stored.push(planned.file);
+    }
+}
+
 struct Living<'a> {
     life: &'a Life,
     stores: Stores,

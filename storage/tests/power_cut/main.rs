@@ -139,3 +139,25 @@ async fn whatever_was_acknowledged_survives_a_kill() {
     })
     .await;
 }
+
+/// The process is killed, another one finds what was not synced and builds on it, and then the power is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_promised_after_a_kill_survives_a_power_cut() {
+    for_each_cut(1, async |life: Arc<Life>, n| {
+        let folder = folder();
+        let disk_of_both = disk(folder.path());
+        disk_of_both.kill_at(n);
+        let mut promises = live(&life, &disk_of_both, folder.path()).await;
+        disk_of_both.restart();
+        life::finish(&life, &mut promises, &disk_of_both, folder.path()).await;
+        for survives in [
+            Survives::DropAll,
+            Survives::Random(n),
+            Survives::Random(n + 1000),
+        ] {
+            let left = after(&disk_of_both, survives);
+            check(&life, &promises, survives, disk(left.path()), left.path()).await;
+        }
+    })
+    .await;
+}

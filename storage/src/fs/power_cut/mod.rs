@@ -41,8 +41,17 @@ struct Power {
     disk: Disk,
     /// Operations so far that change something.
     operations: u64,
-    cut_at: Option<u64>,
+    end: Option<(u64, End)>,
     is_cut: bool,
+}
+
+/// How it ends for the process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The operation under way may be found on the disk.
+    Cut,
+    /// The operation never began.
+    Killed,
 }
 
 /// What becomes of an operation.
@@ -63,7 +72,7 @@ impl PowerCut {
         let power = Power {
             disk: Disk::load(base)?,
             operations: 0,
-            cut_at: None,
+            end: None,
             is_cut: false,
         };
         Ok(Self {
@@ -74,7 +83,19 @@ impl PowerCut {
 
     /// Cuts the power at operation number `n`, counted from 0: it and every one after it fail.
     pub fn cut_at(&self, n: u64) {
-        self.power().cut_at = Some(n);
+        self.power().end = Some((n, End::Cut));
+    }
+
+    /// Kills the process before operation number `n`, counted from 0: it and every one after it fail.
+    pub fn kill_at(&self, n: u64) {
+        self.power().end = Some((n, End::Killed));
+    }
+
+    /// Starts the process again, on the same disk: what was not synced still is not. Not for a disk whose power was cut.
+    pub fn restart(&self) {
+        let mut power = self.power();
+        power.end = None;
+        power.is_cut = false;
     }
 
     /// Cuts the power now.
@@ -123,9 +144,17 @@ impl PowerCut {
 impl Power {
     fn step(&mut self) -> io::Result<Step> {
         self.check()?;
-        self.is_cut = self.cut_at == Some(self.operations);
+        let end = self
+            .end
+            .filter(|(n, _)| *n == self.operations)
+            .map(|(_, end)| end);
+        self.is_cut = end.is_some();
         self.operations += 1;
-        Ok(if self.is_cut { Step::Torn } else { Step::Done })
+        match end {
+            None => Ok(Step::Done),
+            Some(End::Cut) => Ok(Step::Torn),
+            Some(End::Killed) => Err(no_power()),
+        }
     }
 
     fn check(&self) -> io::Result<()> {

@@ -1,0 +1,271 @@
+//! What the disk cache makes of files that a crash, a failing disk or a person left behind.
+
+use bytes::Bytes;
+use protocol::UploadId;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use storage::{
+    chunks::{ChunkCache, ChunkError, ChunkOptions},
+    conformance::{collect, pattern},
+    open_chunks,
+};
+use tempfile::TempDir;
+
+const BATCH: usize = 10_000;
+
+/// Bytes that a record covers before the next one begins.
+const RECORD_COVERS: u64 = 64 * 1024;
+
+async fn open(folder: &Path) -> Arc<dyn ChunkCache> {
+    let options = ChunkOptions {
+        min_free_bytes: 0,
+        ..ChunkOptions::default()
+    };
+    open_chunks(&format!("disk:{}", folder.display()), &options)
+        .await
+        .expect("the folder is free")
+}
+
+/// An upload of 200,000 bytes that was being written when its process ended, 190,000 of them held.
+struct Interrupted {
+    folder: TempDir,
+    upload: UploadId,
+    bytes: Vec<u8>,
+}
+
+impl Interrupted {
+    const HELD: u64 = 190_000;
+
+    async fn new() -> Self {
+        let this = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            upload: UploadId::new(),
+            bytes: pattern(1, 200_000),
+        };
+        let cache = open(this.folder.path()).await;
+        let hold = cache
+            .open(this.upload, 200_000)
+            .await
+            .expect("there is room");
+        for (number, batch) in this.bytes[..190_000].chunks(BATCH).enumerate() {
+            let offset = (number * BATCH) as u64;
+            let parts = vec![Bytes::copy_from_slice(batch)];
+            cache
+                .append(this.upload, hold.generation, offset, parts)
+                .await
+                .expect("it fits");
+        }
+        this
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        let shard = format!("{:02x}", self.upload.0.as_bytes()[15]);
+        self.folder
+            .path()
+            .join(shard)
+            .join(format!("{}.{suffix}", self.upload))
+    }
+
+    fn change(&self, suffix: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.file(suffix);
+        let mut content = fs::read(&path).expect("it is there");
+        change(&mut content);
+        fs::write(&path, content).expect("it can be written");
+    }
+
+    /// The bytes held after a restart, having checked that all is well with them and that the upload can be finished.
+    async fn held(&self) -> u64 {
+        let cache = open(self.folder.path()).await;
+        let hold = cache.resume(self.upload).await.expect("it is there");
+        let start = usize::try_from(hold.held).expect("it is in memory");
+        let held = cache
+            .read(self.upload, 0..hold.held)
+            .await
+            .expect("it is held");
+        assert!(collect(held).await == self.bytes[..start]);
+        assert_eq!(
+            fs::metadata(self.file("part")).expect("it is there").len(),
+            hold.held,
+            "the rest is cut off"
+        );
+        let usage = cache.usage().await.expect("it is known");
+        assert_eq!(
+            (usage.held, usage.reserved),
+            (hold.held, 200_000 - hold.held)
+        );
+
+        let rest = vec![Bytes::copy_from_slice(&self.bytes[start..])];
+        cache
+            .append(self.upload, hold.generation, hold.held, rest)
+            .await
+            .expect("it continues");
+        cache
+            .seal(self.upload, hold.generation)
+            .await
+            .expect("all is held");
+        assert_eq!(
+            fs::read(self.file("sealed")).expect("it is there"),
+            self.bytes
+        );
+        hold.held
+    }
+
+    async fn is_gone(&self) {
+        let cache = open(self.folder.path()).await;
+        assert!(matches!(
+            cache.stat(self.upload).await,
+            Err(ChunkError::NotFound(_))
+        ));
+        assert!(
+            !self.file("part").exists() && !self.file("crc").exists(),
+            "nothing is left behind"
+        );
+        let usage = cache.usage().await.expect("it is known");
+        assert_eq!((usage.held, usage.reserved), (0, 0));
+        assert_eq!(
+            cache
+                .open(self.upload, 200_000)
+                .await
+                .expect("there is room")
+                .held,
+            0
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_length_beyond_the_records_is_not_believed() {
+    let upload = Interrupted::new().await;
+    upload.change("part", |part| part.resize(250_000, 0));
+    assert_eq!(upload.held().await, Interrupted::HELD);
+}
+
+#[tokio::test]
+async fn records_beyond_the_length_are_not_believed() {
+    let upload = Interrupted::new().await;
+    upload.change("part", |part| part.truncate(100_000));
+    let held = upload.held().await;
+    assert!(
+        (100_000 - RECORD_COVERS..=100_000).contains(&held),
+        "{held}"
+    );
+}
+
+#[tokio::test]
+async fn damage_costs_no_more_than_the_records_from_there() {
+    for at in [0, 65_000, 150_000, 189_999] {
+        let upload = Interrupted::new().await;
+        upload.change("part", |part| part[at] ^= 1);
+        let held = upload.held().await;
+        assert!(
+            held <= at as u64 && held + RECORD_COVERS > at as u64,
+            "{held} for {at}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_torn_or_damaged_record_ends_what_is_held() {
+    let upload = Interrupted::new().await;
+    upload.change("crc", |sidecar| sidecar.truncate(sidecar.len() - 1));
+    assert!((1..Interrupted::HELD).contains(&upload.held().await));
+
+    for byte in [0, 8, 12] {
+        let upload = Interrupted::new().await;
+        // The second record: the first one begins at 32.
+        upload.change("crc", |sidecar| sidecar[32 + 16 + byte] ^= 1);
+        let held = upload.held().await;
+        assert!((1..=RECORD_COVERS).contains(&held), "{held}");
+    }
+}
+
+#[tokio::test]
+async fn zeros_after_the_records_are_cut_off() {
+    let upload = Interrupted::new().await;
+    let len = fs::metadata(upload.file("crc")).expect("it is there").len();
+    upload.change("crc", |sidecar| sidecar.resize(4096, 0));
+    let cache = open(upload.folder.path()).await;
+    assert_eq!(
+        cache.stat(upload.upload).await.expect("it is there").held,
+        Interrupted::HELD
+    );
+    assert_eq!(
+        fs::metadata(upload.file("crc")).expect("it is there").len(),
+        len
+    );
+    drop(cache);
+    assert_eq!(upload.held().await, Interrupted::HELD);
+}
+
+#[tokio::test]
+async fn without_a_whole_header_it_was_never_opened() {
+    let changes: [fn(&mut Vec<u8>); 3] = [
+        |header| header[9] ^= 1,
+        |header| header.truncate(20),
+        |header| header.fill(0),
+    ];
+    for change in changes {
+        let upload = Interrupted::new().await;
+        upload.change("crc", change);
+        upload.is_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn half_of_the_files_is_no_upload() {
+    for missing in ["part", "crc"] {
+        let upload = Interrupted::new().await;
+        fs::remove_file(upload.file(missing)).expect("it is there");
+        upload.is_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_put_there_is_left_alone() {
+    let upload = Interrupted::new().await;
+    let foreign = [
+        upload.file("note"),
+        upload.folder.path().join("readme.txt"),
+        upload.file("part").with_file_name("x.crc"),
+    ];
+    for path in &foreign {
+        fs::write(path, b"mine").expect("it can be written");
+    }
+    assert_eq!(upload.held().await, Interrupted::HELD);
+    assert!(foreign.iter().all(|path| path.exists()));
+}
+
+#[tokio::test]
+async fn small_appends_do_not_make_a_large_sidecar() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = open(folder.path()).await;
+    let upload = UploadId::new();
+    let hold = cache.open(upload, 2_000).await.expect("there is room");
+    for (offset, byte) in pattern(2, 2_000).into_iter().enumerate() {
+        let parts = vec![Bytes::from(vec![byte])];
+        cache
+            .append(upload, hold.generation, offset as u64, parts)
+            .await
+            .expect("it fits");
+    }
+    drop(cache);
+    let shard = folder
+        .path()
+        .join(format!("{:02x}", upload.0.as_bytes()[15]));
+    let sidecar = fs::metadata(shard.join(format!("{upload}.crc")))
+        .expect("it is there")
+        .len();
+    assert_eq!(sidecar, 32 + 16, "one record");
+    assert_eq!(
+        open(folder.path())
+            .await
+            .resume(upload)
+            .await
+            .expect("it is there")
+            .held,
+        2_000
+    );
+}
