@@ -64,8 +64,8 @@ impl Default for Forbidden {
         Self {
             extensions: owned(&[
                 "exe", "dll", "com", "scr", "msi", "msp", "cpl", "sys", "bat", "cmd", "ps1", "vbs",
-                "vbe", "wsf", "hta", "jar", "elf", "so", "bin", "run", "sh", "app", "dmg", "pkg",
-                "mach", "dylib", "deb", "rpm", "apk", "dex", "class", "wasm",
+                "vbe", "wsf", "hta", "jar", "elf", "so", "run", "sh", "app", "dmg", "pkg", "mach",
+                "dylib", "deb", "rpm", "apk", "dex", "class", "wasm",
             ]),
             content_types: owned(&[
                 "application/x-msdownload",

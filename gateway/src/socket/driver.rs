@@ -235,7 +235,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Input(input) => self.handle(input),
-            Event::BadToken => self.session.close(CloseCode::Unauthenticated, "no valid token"),
+            Event::BadToken => self
+                .session
+                .close(CloseCode::Unauthenticated, "no valid token"),
             Event::Connected(connected) => self.on_connected(*connected),
             Event::Started(of, started) => self.on_started(of, *started),
             Event::Subscribed(cursor, reply) => {

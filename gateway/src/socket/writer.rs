@@ -6,7 +6,7 @@ use crate::{
     refusals,
     registry::Held,
     socket::event::{Event, Feed},
-    uploads::Uploads,
+    uploads::{Started, Uploads},
 };
 use bytes::Bytes;
 use protocol::{
@@ -69,12 +69,25 @@ enum Failure {
     Final(Refusal),
 }
 
+impl Failure {
+    fn into_refusal(self) -> Refusal {
+        match self {
+            Self::Passing(refusal) | Self::Final(refusal) => refusal,
+        }
+    }
+}
+
 impl Writer {
     /// Starts the writer; it runs until its orders end or the upload does.
     pub(crate) fn spawn(self) -> Orders {
         let (orders, received) = mpsc::unbounded_channel();
         let hasher = Hasher::new(self.upload.meta.digest_algorithm());
-        let mut running = Running { writer: self, hasher, caught_up: false, head: Some(Vec::new()) };
+        let mut running = Running {
+            writer: self,
+            hasher,
+            caught_up: false,
+            head: Some(Vec::new()),
+        };
         tokio::spawn(async move { running.run(received).await }.in_current_span());
         orders
     }
@@ -154,7 +167,9 @@ impl Running {
     }
 
     async fn try_store(&mut self, offset: u64, batch: Vec<Bytes>) -> Result<u64, Failure> {
-        self.catch_up().await.map_err(Failure::Passing)?;
+        if let Err(refusal) = self.catch_up().await {
+            return Err(self.judge(refusal).await);
+        }
         self.look(&batch).await?;
         let Writer {
             uploads,
@@ -174,26 +189,41 @@ impl Running {
                 self.hasher = hasher;
                 Ok(held)
             }
-            Err(refusal) if !refusal.code.is_retryable() => Err(Failure::Final(refusal)),
-            Err(refusal) if refusal.expected.is_some_and(|expected| expected != offset) => {
-                Err(self.recover(refusal).await)
-            }
-            Err(refusal) => Err(Failure::Passing(refusal)),
+            Err(refusal) => Err(self.judge(refusal).await),
         }
     }
 
-    /// The cache has lost bytes that it held: goes on from what is left.
+    /// What it means for the upload that the cache refused.
+    async fn judge(&mut self, refusal: Refusal) -> Failure {
+        if !refusal.code.is_retryable() {
+            Failure::Final(refusal)
+        } else if refusal.expected.is_some() {
+            self.recover(refusal).await
+        } else {
+            Failure::Passing(refusal)
+        }
+    }
+
+    /// The cache no longer has what it held: the upload has ended meanwhile, or it goes on from what is left.
     async fn recover(&mut self, refusal: Refusal) -> Failure {
         let Writer {
-            uploads, upload, ..
+            uploads,
+            caller,
+            upload,
+            ..
         } = &self.writer;
-        let hold = match uploads.hold(upload.clone()).await {
-            Ok(started) => started.hold,
+        let held = match uploads.find(caller, upload.upload_id).await {
+            Ok(upload) => uploads.hold(upload).await,
+            Err(refusal) => Err(refusal),
+        };
+        let Started { upload, hold } = match held {
+            Ok(started) => started,
             Err(refusal) if refusal.code.is_retryable() => return Failure::Passing(refusal),
             Err(refusal) => return Failure::Final(refusal),
         };
         let Some(hold) = hold else {
-            return Failure::Final(refusal);
+            let taken_over = || Refusal::bare(ErrorCode::Superseded);
+            return Failure::Final(refusals::of_ended(&upload).unwrap_or_else(taken_over));
         };
         tracing::warn!(upload_id = %upload.upload_id, held = hold.held, "the chunk cache has lost bytes; going on from what is left");
         self.writer.hold = hold;
@@ -241,19 +271,29 @@ impl Running {
         let answer = self.try_complete(announced).await;
         let over = answer
             .as_ref()
-            .map_or_else(|refusal| !refusal.code.is_retryable(), |_| true);
+            .map_or_else(|refusal| refusal.code.ends_upload(), |_| true);
         self.answer(Input::Completed(of, answer.map(Box::new)));
         over
     }
 
     async fn try_complete(&mut self, announced: Option<Digest>) -> Result<Completed, Refusal> {
-        self.catch_up().await?;
-        let Writer { uploads, caller, upload, hold, .. } = &self.writer;
+        if let Err(refusal) = self.catch_up().await {
+            return Err(self.judge(refusal).await.into_refusal());
+        }
+        let Writer {
+            uploads,
+            caller,
+            upload,
+            hold,
+            ..
+        } = &self.writer;
         let digest = self.hasher.clone().finish();
-        match uploads.submit(caller, upload, hold.generation, digest, announced).await {
+        match uploads
+            .submit(caller, upload, hold.generation, digest, announced)
+            .await
+        {
             Err(refusal) if refusal.code == ErrorCode::Incomplete => {
-                let (Failure::Passing(refusal) | Failure::Final(refusal)) = self.recover(refusal).await;
-                Err(refusal)
+                Err(self.recover(refusal).await.into_refusal())
             }
             answer => answer,
         }
