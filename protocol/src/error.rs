@@ -92,6 +92,26 @@ codes! {
     Internal => "internal", true, 500, "The server has failed";
 }
 
+impl ErrorCode {
+    /// Whether an upload is over when completing it is refused with this code: not when the same request can succeed later, nor
+    /// when only the request was wrong.
+    #[must_use]
+    pub fn ends_upload(self) -> bool {
+        !self.is_retryable() && self != Self::InvalidMessage
+    }
+}
+
+impl ErrorCode {
+    /// Whether nothing is wrong with the request, only with the moment: such an error carries `retry_after_ms`.
+    #[must_use]
+    pub fn asks_to_wait(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::StorageFull | Self::RateLimited
+        )
+    }
+}
+
 impl std::fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

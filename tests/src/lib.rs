@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: servers to run against, accounts, raw sockets, and waiting for conditions.
 
 pub mod account;
+pub mod cli;
 pub mod content;
 pub mod embedded;
 pub mod process;
@@ -8,6 +9,7 @@ pub mod socket;
 pub mod wait;
 
 pub use account::{Account, PASSWORD};
+pub use cli::Cli;
 pub use embedded::Embedded;
 pub use process::Server;
 pub use socket::Socket;

@@ -1,9 +1,14 @@
 //! A server as users run it: the binary, in a process of its own, that can be killed.
 
-use crate::wait::until;
+use crate::{
+    account::{Account, PASSWORD},
+    wait::until,
+};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::{
-    ffi::OsString,
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -194,6 +199,84 @@ impl Server {
             .parse()
             .expect("it is a number of kB");
         kib << 10
+    }
+
+    /// The uploads of which the chunk cache holds anything.
+    ///
+    /// # Panics
+    /// When it can't be read.
+    #[must_use]
+    pub fn cached(&self) -> BTreeSet<String> {
+        let mut uploads = BTreeSet::new();
+        let mut folders = vec![self.data.join("chunks")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("the chunk cache can be read") {
+                let path = entry.expect("the chunk cache can be read").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some() {
+                    uploads.extend(path.file_stem().and_then(OsStr::to_str).map(str::to_owned));
+                }
+            }
+        }
+        uploads
+    }
+
+    /// Waits until the chunk cache holds exactly these uploads.
+    pub async fn until_cached(&self, uploads: &[&Value]) {
+        let wanted: BTreeSet<String> = uploads
+            .iter()
+            .filter_map(|id| id.as_str().map(str::to_owned))
+            .collect();
+        until("the chunk cache to hold what it should", async || {
+            (self.cached() == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// The present value of a metric, named as `/metrics` writes it, with its labels; 0 if it is not there.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let url = format!("{}/metrics", self.url());
+        let answer = crate::account::http().get(url).send().await;
+        let text = answer.expect("the server answers").text().await;
+        let text = text.expect("metrics are text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.map_or(0.0, |value| value.trim().parse().expect("it is a number"))
+    }
+
+    /// Waits until this many sockets were closed with this code.
+    pub async fn until_closed(&self, code: u16, sockets: u32) {
+        let name = format!("sluice_session_closes_total{{code=\"{code}\"}}");
+        until("the server to close sockets", async || {
+            (self.metric(&name).await >= f64::from(sockets)).then_some(())
+        })
+        .await;
+    }
+
+    /// Creates an admin on the running server's data folder, as its operator does, and logs in.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub async fn admin(&self, name: &str) -> Account {
+        let password = self.data.with_extension("password");
+        std::fs::write(&password, PASSWORD).expect("the password can be written");
+        let created = Command::new(binary())
+            .args(["admin", "create", "--user", name, "--password-file"])
+            .arg(&password)
+            .arg("--data")
+            .arg(&self.data)
+            .envs(self.flags.iter().cloned())
+            .output()
+            .expect("the command can be started");
+        assert!(
+            created.status.success(),
+            "{}",
+            String::from_utf8_lossy(&created.stderr)
+        );
+        Account::login(&self.url(), name).await
     }
 
     fn pid(&self) -> Option<i32> {

@@ -2,13 +2,15 @@
 
 use crate::{account::Account, wait::PATIENCE};
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use protocol::frame::Chunk;
+use futures::{FutureExt, SinkExt, StreamExt};
+use protocol::{ErrorCode, frame::Chunk};
+use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{ClientRequestBuilder, Message},
+    MaybeTlsStream, WebSocketStream, client_async,
+    tungstenite::{self, ClientRequestBuilder, Message},
 };
 
 /// A WebSocket and what has come in on it and was not asked for yet.
@@ -33,14 +35,69 @@ impl Socket {
     /// # Panics
     /// When the server refuses the upgrade.
     pub async fn open(url: &str) -> Self {
+        let upgraded = Self::upgrade(url, &[("sec-websocket-protocol", "sluice.v1")]).await;
+        upgraded.expect("the upgrade succeeds").0
+    }
+
+    /// Asks for the upgrade with these headers beside those that every WebSocket client sends; answers also the headers of the
+    /// reply.
+    ///
+    /// # Errors
+    /// The status and the problem with which the server refuses.
+    ///
+    /// # Panics
+    /// When there is no such server.
+    pub async fn upgrade(
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(Self, HeaderMap), (StatusCode, Value)> {
+        let stream = TcpStream::connect(authority(url)).await;
+        Self::upgrade_on(stream.expect("the server listens"), url, headers).await
+    }
+
+    /// Opens a socket for which this machine keeps no more than some KiB until the test reads it.
+    ///
+    /// # Panics
+    /// When the server refuses the upgrade.
+    pub async fn open_narrow(url: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket can be made");
+        socket
+            .set_recv_buffer_size(4096)
+            .expect("the buffer can be set");
+        let address: SocketAddr = authority(url).parse().expect("an address");
+        let stream = socket.connect(address).await.expect("the server listens");
+        let headers = [("sec-websocket-protocol", "sluice.v1")];
+        let upgraded = Self::upgrade_on(stream, url, &headers).await;
+        upgraded.expect("the upgrade succeeds").0
+    }
+
+    async fn upgrade_on(
+        stream: TcpStream,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(Self, HeaderMap), (StatusCode, Value)> {
         let address = url.replacen("http", "ws", 1) + "/ws";
-        let request = ClientRequestBuilder::new(address.parse().expect("a URL"))
-            .with_sub_protocol("sluice.v1");
-        let (socket, _) = connect_async(request).await.expect("the upgrade succeeds");
-        Self {
-            socket,
-            unread: Vec::new(),
-            next_id: 1,
+        let mut request = ClientRequestBuilder::new(address.parse().expect("a URL"));
+        for (name, value) in headers {
+            request = request.with_header(*name, *value);
+        }
+        match client_async(request, MaybeTlsStream::Plain(stream)).await {
+            Ok((socket, reply)) => {
+                let socket = Self {
+                    socket,
+                    unread: Vec::new(),
+                    next_id: 1,
+                };
+                Ok((socket, reply.headers().clone()))
+            }
+            Err(tungstenite::Error::Http(reply)) => {
+                let body = reply.body().as_deref().unwrap_or_default();
+                Err((
+                    reply.status(),
+                    serde_json::from_slice(body).unwrap_or_default(),
+                ))
+            }
+            Err(error) => panic!("no answer to the upgrade: {error}"),
         }
     }
 
@@ -97,6 +154,40 @@ impl Socket {
             .expect("the socket is open");
     }
 
+    /// Sends a binary frame if it can be taken at once; answers whether it was.
+    pub fn send_binary_now(&mut self, frame: impl Into<Bytes>) -> bool {
+        let sent = self.socket.feed(Message::Binary(frame.into()));
+        let fed = sent.now_or_never().is_some_and(|sent| sent.is_ok());
+        fed && self.flushed_now()
+    }
+
+    /// Whether all that was sent has left for the kernel.
+    pub fn flushed_now(&mut self) -> bool {
+        let flushed = self.socket.flush().now_or_never();
+        flushed.is_some_and(|flushed| flushed.is_ok())
+    }
+
+    /// The next ping.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub async fn receive_ping(&mut self) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Ping(_))) => return,
+                    Some(Ok(Message::Text(text))) => {
+                        let message = serde_json::from_str(&text);
+                        self.unread.push(message.expect("text frames are JSON"));
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => panic!("the socket ended instead of a ping"),
+                }
+            }
+        });
+        waited.await.expect("a ping comes in time");
+    }
+
     /// Sends a chunk with a right checksum.
     pub async fn send_chunk(&mut self, stream: u32, offset: usize, payload: &[u8]) {
         self.send_binary(
@@ -114,6 +205,30 @@ impl Socket {
         self.receive("a reply", |message| message["id"] == id).await
     }
 
+    /// As [`ask`](Self::ask), of a request that must be refused with this code; answers the error.
+    ///
+    /// # Panics
+    /// When it is not, or the error lacks what every error has.
+    pub async fn ask_refused(&mut self, request: Value, code: &str) -> Value {
+        let described = request.to_string();
+        let reply = self.ask(request).await;
+        check_error(&reply, code, &described);
+        reply
+    }
+
+    /// The next `error` that answers no request; it must have this code.
+    ///
+    /// # Panics
+    /// When it has another, or lacks what every error has.
+    pub async fn receive_refusal(&mut self, code: &str) -> Value {
+        let error = self.receive("an error", |message| {
+            message["type"] == "error" && message.get("id").is_none()
+        });
+        let error = error.await;
+        check_error(&error, code, "what was sent");
+        error
+    }
+
     /// Starts an upload of this name and size; answers the reply.
     pub async fn start(&mut self, stream: u32, name: &str, size: usize) -> Value {
         self.ask(json!({"type": "start-transfer", "stream": stream, "name": name, "size": size}))
@@ -128,11 +243,31 @@ impl Socket {
         let started = self.start(stream, name, content.len()).await;
         assert_eq!(started["type"], "transfer-started", "{started}");
         self.send_content(stream, content, 0).await;
-        let completed = self
-            .ask(json!({"type": "complete-upload", "stream": stream}))
-            .await;
+        let completed = self.complete(stream).await;
         assert_eq!(completed["type"], "upload-completed", "{completed}");
         completed
+    }
+
+    /// Resumes an upload; answers the reply.
+    pub async fn resume(&mut self, stream: u32, upload_id: &Value) -> Value {
+        self.ask(json!({"type": "start-transfer", "stream": stream, "upload_id": upload_id}))
+            .await
+    }
+
+    /// Completes an upload; answers the reply.
+    pub async fn complete(&mut self, stream: u32) -> Value {
+        self.ask(json!({"type": "complete-upload", "stream": stream}))
+            .await
+    }
+
+    /// Waits until every byte of the stream before `offset` is acknowledged.
+    pub async fn acked(&mut self, stream: u32, offset: usize) {
+        self.receive("an acknowledgement", |message| {
+            message["type"] == "chunk-acked"
+                && message["stream"] == stream
+                && message["offset"] == offset
+        })
+        .await;
     }
 
     /// Sends a content from `offset` on, in chunks, each after the one before was acknowledged.
@@ -141,10 +276,7 @@ impl Socket {
         while at < content.len() {
             let end = content.len().min(at + (128 << 10));
             self.send_chunk(stream, at, &content[at..end]).await;
-            self.receive("an acknowledgement", |message| {
-                message["type"] == "chunk-acked" && message["offset"] == end
-            })
-            .await;
+            self.acked(stream, end).await;
             at = end;
         }
     }
@@ -233,4 +365,22 @@ impl Socket {
             }
         }
     }
+}
+
+/// What every `error` message says.
+fn check_error(message: &Value, code: &str, of: &str) {
+    assert_eq!(message["type"], "error", "{of} was answered: {message}");
+    assert_eq!(message["code"], code, "{of} was answered: {message}");
+    let known: ErrorCode = code.parse().expect("the code is one of ours");
+    assert_eq!(message["retryable"], known.is_retryable(), "{message}");
+    assert!(
+        message["title"]
+            .as_str()
+            .is_some_and(|title| !title.is_empty()),
+        "{message}"
+    );
+}
+
+fn authority(url: &str) -> &str {
+    url.trim_start_matches("http://")
 }

@@ -226,7 +226,7 @@ impl Session {
                 }) = self.live(of)
                 {
                     open.submitted = false;
-                    if !refusal.code.is_retryable() {
+                    if refusal.code.ends_upload() {
                         self.end_stream(of.stream, refusal);
                     } else if refusal.expected.is_some() {
                         let lost = open.fall_back(refusal.expected);
