@@ -19,11 +19,26 @@ impl Cli {
     /// When that fails.
     #[must_use]
     pub fn signup(url: &str, name: &str) -> Self {
-        let cli = Self { home: tempfile::tempdir().expect("a temporary folder can be made") };
-        std::fs::write(cli.password_file(), format!("{PASSWORD}\n")).expect("the password can be written");
+        let cli = Self {
+            home: tempfile::tempdir().expect("a temporary folder can be made"),
+        };
+        std::fs::write(cli.password_file(), format!("{PASSWORD}\n"))
+            .expect("the password can be written");
         let password = cli.password_file();
-        let signup = cli.run(&["signup", "--server", url, "--user", name, "--password-file", &password.display().to_string()]);
-        assert!(signup.status.success(), "{}", String::from_utf8_lossy(&signup.stderr));
+        let signup = cli.run(&[
+            "signup",
+            "--server",
+            url,
+            "--user",
+            name,
+            "--password-file",
+            &password.display().to_string(),
+        ]);
+        assert!(
+            signup.status.success(),
+            "{}",
+            String::from_utf8_lossy(&signup.stderr)
+        );
         cli
     }
 
@@ -47,7 +62,9 @@ impl Cli {
     /// When it can't be started.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the command can be run")
+        self.command(arguments)
+            .output()
+            .expect("the command can be run")
     }
 
     /// Runs a command with `--json`; answers whether it succeeded, and the objects that it printed.
@@ -58,7 +75,10 @@ impl Cli {
     pub fn json(&self, arguments: &[&str]) -> (bool, Vec<Value>) {
         let output = self.run(&[arguments, &["--json"]].concat());
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        let objects = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let objects = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
         (output.status.success(), objects)
     }
 
@@ -68,12 +88,19 @@ impl Cli {
     /// When it can't be started.
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command can be run")
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command can be run")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).env("XDG_CONFIG_HOME", self.home.path()).env("HOME", self.home.path());
+        command
+            .args(arguments)
+            .env("XDG_CONFIG_HOME", self.home.path())
+            .env("HOME", self.home.path());
         command.env_remove("SLUICE_SERVER").stdin(Stdio::null());
         command
     }
@@ -93,7 +120,10 @@ pub fn digests(folder: &Path) -> Vec<String> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                digests.push(crate::content::sha256(&std::fs::read(path).expect("the file can be read")).to_string());
+                digests.push(
+                    crate::content::sha256(&std::fs::read(path).expect("the file can be read"))
+                        .to_string(),
+                );
             }
         }
     }

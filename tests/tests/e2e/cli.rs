@@ -9,12 +9,19 @@ fn write_files(folder: &Path, sizes: &[usize], count: usize) {
     for number in 0..count {
         let folder = folder.join(format!("{:02}", number % 7));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{number:03}.dat")), content::bytes(number as u64, sizes[number % sizes.len()])).unwrap();
+        std::fs::write(
+            folder.join(format!("{number:03}.dat")),
+            content::bytes(number as u64, sizes[number % sizes.len()]),
+        )
+        .unwrap();
     }
 }
 
 fn summary(objects: &[Value]) -> &Value {
-    objects.iter().find(|object| object["type"] == "summary").expect("a summary")
+    objects
+        .iter()
+        .find(|object| object["type"] == "summary")
+        .expect("a summary")
 }
 
 /// How often each content is in the account's history.
@@ -22,14 +29,19 @@ async fn stored(account: &Account) -> BTreeMap<String, usize> {
     let mut digests = BTreeMap::new();
     for file in account.files().await {
         assert_eq!(file["status"], "uploaded_successfully", "{file}");
-        *digests.entry(file["digest"].as_str().unwrap().to_owned()).or_default() += 1;
+        *digests
+            .entry(file["digest"].as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     digests
 }
 
 /// Waits until the account has something stored or under way: the command is in the middle of its work.
 async fn until_midway(account: &Account) {
-    until("the first files to arrive", async || (account.files().await.len() > 3).then_some(())).await;
+    until("the first files to arrive", async || {
+        (account.files().await.len() > 3).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -51,7 +63,11 @@ async fn a_folder_of_three_hundred_files_goes_there_and_back() {
     let (ok, objects) = cli.json(&["download", "--all", "-o", back.to_str().unwrap()]);
     assert!(ok, "{objects:?}");
     assert_eq!(digests(&back), digests(&sent));
-    assert!(server.peak_memory() < 120 << 20, "the server took {} MiB", server.peak_memory() >> 20);
+    assert!(
+        server.peak_memory() < 120 << 20,
+        "the server took {} MiB",
+        server.peak_memory() >> 20
+    );
 }
 
 #[tokio::test]
@@ -59,7 +75,12 @@ async fn what_is_refused_is_told_and_the_rest_goes_on() {
     let server = Server::start().await;
     let cli = Cli::signup(&server.url(), "ada");
     let folder = cli.folder("files");
-    for (name, content) in [("empty.dat", &b""[..]), ("setup.exe", b"x"), ("hidden.dat", b"#!/bin/sh\nexit"), ("fine.dat", b"fine")] {
+    for (name, content) in [
+        ("empty.dat", &b""[..]),
+        ("setup.exe", b"x"),
+        ("hidden.dat", b"#!/bin/sh\nexit"),
+        ("fine.dat", b"fine"),
+    ] {
         std::fs::write(folder.join(name), content).unwrap();
     }
     let (ok, objects) = cli.json(&["upload", folder.to_str().unwrap()]);
@@ -68,13 +89,34 @@ async fn what_is_refused_is_told_and_the_rest_goes_on() {
         .iter()
         .filter(|object| object["type"] == "file")
         .map(|object| {
-            let name = Path::new(object["path"].as_str().unwrap()).file_name().unwrap().to_str().unwrap().to_owned();
+            let name = Path::new(object["path"].as_str().unwrap())
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             (name, object["code"].as_str().unwrap_or("stored").to_owned())
         })
         .collect();
-    let expected = [("empty.dat", "empty-file"), ("fine.dat", "stored"), ("hidden.dat", "type-forbidden"), ("setup.exe", "type-forbidden")];
-    assert_eq!(codes, expected.map(|(name, code)| (name.to_owned(), code.to_owned())).into());
-    assert_eq!((&summary(&objects)["uploaded"], &summary(&objects)["refused"]), (&1.into(), &3.into()));
+    let expected = [
+        ("empty.dat", "empty-file"),
+        ("fine.dat", "stored"),
+        ("hidden.dat", "type-forbidden"),
+        ("setup.exe", "type-forbidden"),
+    ];
+    assert_eq!(
+        codes,
+        expected
+            .map(|(name, code)| (name.to_owned(), code.to_owned()))
+            .into()
+    );
+    assert_eq!(
+        (
+            &summary(&objects)["uploaded"],
+            &summary(&objects)["refused"]
+        ),
+        (&1.into(), &3.into())
+    );
 }
 
 /// Starts an upload of many files, ends it by `end` when it is in the middle, and lets the same command do the rest.
@@ -90,13 +132,18 @@ async fn interrupted(name: &str, end: impl FnOnce(&mut Child)) {
     until_midway(&account).await;
     end(&mut running);
     let ended = running.wait_with_output().unwrap();
-    assert!(!ended.status.success(), "the command was over before it was ended");
+    assert!(
+        !ended.status.success(),
+        "the command was over before it was ended"
+    );
 
     let (ok, objects) = cli.json(&command[..2]);
     assert!(ok, "{objects:?}");
     let counted = stored(&account).await;
     let mut expected = BTreeMap::new();
-    digests(&folder).into_iter().for_each(|digest| *expected.entry(digest).or_default() += 1);
+    digests(&folder)
+        .into_iter()
+        .for_each(|digest| *expected.entry(digest).or_default() += 1);
     assert_eq!(counted, expected, "every file exactly once");
 }
 
@@ -121,15 +168,31 @@ async fn a_killed_server_is_waited_for() {
     let account = Account::login(&server.url(), "ada").await;
     let folder = cli.folder("files");
     write_files(&folder, &[3_000_000, 200_000, 1_500_000], 50);
-    let running = cli.start(&["upload", folder.to_str().unwrap(), "--parallel", "50", "--json"]);
+    let running = cli.start(&[
+        "upload",
+        folder.to_str().unwrap(),
+        "--parallel",
+        "50",
+        "--json",
+    ]);
     until_midway(&account).await;
     server.kill();
     server.restart().await;
-    let ended = tokio::task::spawn_blocking(|| running.wait_with_output()).await.unwrap().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let ended = tokio::task::spawn_blocking(|| running.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
     let counted = stored(&account).await;
     assert_eq!(counted.len(), 50);
-    assert!(counted.values().all(|&count| count == 1), "every file exactly once");
+    assert!(
+        counted.values().all(|&count| count == 1),
+        "every file exactly once"
+    );
 }
 
 #[tokio::test]
@@ -142,8 +205,21 @@ async fn an_admin_is_made_on_a_running_server_and_sees_everything() {
 
     let password = user.password_file();
     let data = server.data().display().to_string();
-    let created = user.run(&["admin", "create", "--user", "root", "--password-file", password.to_str().unwrap(), "--data", &data]);
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let created = user.run(&[
+        "admin",
+        "create",
+        "--user",
+        "root",
+        "--password-file",
+        password.to_str().unwrap(),
+        "--data",
+        &data,
+    ]);
+    assert!(
+        created.status.success(),
+        "{}",
+        String::from_utf8_lossy(&created.stderr)
+    );
     let root = Account::login(&server.url(), "root").await;
     assert_eq!(root.get_json("/auth/validate").await["role"], "admin");
     assert_eq!(root.files().await[0]["owner"]["name"], "ada");

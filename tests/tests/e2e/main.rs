@@ -1,5 +1,5 @@
 //! The product from end to end: one binary of tests, a module for each promise.
 
-mod socket_errors;
 mod cli;
+mod socket_errors;
 mod stock_clients;

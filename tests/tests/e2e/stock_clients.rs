@@ -14,7 +14,11 @@ fn folder() -> PathBuf {
 async fn upload_with(program: &Path, script: &str) {
     let server = Server::start().await;
     let files = tempfile::tempdir().unwrap();
-    let contents = [content::bytes(1, 1), content::bytes(2, 70_000), content::bytes(3, 5_000_000)];
+    let contents = [
+        content::bytes(1, 1),
+        content::bytes(2, 70_000),
+        content::bytes(3, 5_000_000),
+    ];
     for (number, content) in contents.iter().enumerate() {
         let path = files.path().join(format!("{number}.dat"));
         std::fs::write(&path, content).unwrap();
@@ -23,7 +27,12 @@ async fn upload_with(program: &Path, script: &str) {
             .args([&server.url(), "stock", tests::PASSWORD])
             .arg(&path)
             .output()
-            .unwrap_or_else(|error| panic!("{} can't be run ({error}); `./dev test` installs it", program.display()));
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{} can't be run ({error}); `./dev test` installs it",
+                    program.display()
+                )
+            });
         assert!(
             output.status.success(),
             "{script} with {} bytes: {}{}",
@@ -33,8 +42,16 @@ async fn upload_with(program: &Path, script: &str) {
         );
     }
     let account = Account::login(&server.url(), "stock").await;
-    let mut stored: Vec<_> = account.files().await.iter().map(|file| file["digest"].as_str().unwrap().to_owned()).collect();
-    let mut expected: Vec<_> = contents.iter().map(|content| content::sha256(content).to_string()).collect();
+    let mut stored: Vec<_> = account
+        .files()
+        .await
+        .iter()
+        .map(|file| file["digest"].as_str().unwrap().to_owned())
+        .collect();
+    let mut expected: Vec<_> = contents
+        .iter()
+        .map(|content| content::sha256(content).to_string())
+        .collect();
     stored.sort();
     expected.sort();
     assert_eq!(stored, expected);
@@ -42,7 +59,10 @@ async fn upload_with(program: &Path, script: &str) {
 
 #[tokio::test]
 async fn node_with_ws() {
-    assert!(folder().join("node_modules/ws").exists(), "npm's ws is not installed; `./dev test` does it");
+    assert!(
+        folder().join("node_modules/ws").exists(),
+        "npm's ws is not installed; `./dev test` does it"
+    );
     upload_with(Path::new("node"), "upload.mjs").await;
 }
 
