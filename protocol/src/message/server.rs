@@ -254,10 +254,16 @@ pub struct ErrorMessage {
     pub refusal: Refusal,
 }
 
+/// When to come back where the contract promises a time and nothing better is known, in milliseconds.
+const RETRY_AFTER_MS: u64 = 1000;
+
 impl ErrorMessage {
-    /// The message of a refusal that is about nothing in particular.
+    /// The message of a refusal that is about nothing in particular. One that only asks to wait always says how long.
     #[must_use]
-    pub fn new(refusal: Refusal) -> Self {
+    pub fn new(mut refusal: Refusal) -> Self {
+        if refusal.code.asks_to_wait() {
+            refusal.retry_after_ms.get_or_insert(RETRY_AFTER_MS);
+        }
         Self {
             id: None,
             stream: None,

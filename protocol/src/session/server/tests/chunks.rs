@@ -270,7 +270,7 @@ fn a_store_cannot_claim_more_than_was_acknowledged_by_failing() {
     let odd = refusal(ErrorCode::Unavailable).expecting(4);
     assert_eq!(
         rig.store_failed(1, odd),
-        ["> error s1 u1 unavailable expected 0"]
+        ["> error s1 u1 unavailable expected 0 after 1000"]
     );
 }
 

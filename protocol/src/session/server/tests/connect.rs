@@ -1,6 +1,6 @@
 //! From the upgrade to `connected`.
 
-use super::rig::{Rig, refusal, start};
+use super::rig::{Rig, refusal, shown, start};
 use crate::{
     ErrorCode,
     message::{ServerMessage, StreamId},
@@ -186,7 +186,10 @@ fn a_refused_connect_is_told_why_and_closed() {
         let mut rig = Rig::fresh();
         rig.text(json!({"type": "connect", "id": 3, "access_token": "bad"}));
         let lines = rig.say(Input::Authenticated(Err(refusal(code))));
-        assert_eq!(lines, [format!("> error #3 {code}"), close.to_owned()]);
+        assert_eq!(
+            lines,
+            [format!("> error #3 {}", shown(code)), close.to_owned()]
+        );
     }
 }
 

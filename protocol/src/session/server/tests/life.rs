@@ -1,6 +1,6 @@
 //! Heartbeats, silence and the token's life.
 
-use super::rig::{Rig, refusal};
+use super::rig::{Rig, refusal, shown};
 use crate::{ErrorCode, session::server::Input};
 use serde_json::json;
 use std::time::Duration;
@@ -157,7 +157,7 @@ fn a_refused_refresh_leaves_the_old_token_in_force() {
         rig.text(json!({"type": "refresh", "id": 2, "access_token": "bad"}));
         assert_eq!(
             rig.say(Input::Refreshed(2, Err(refusal(code)))),
-            [format!("> error #2 {code}")]
+            [format!("> error #2 {}", shown(code))]
         );
         assert_eq!(rig.wait(30 * SECOND).last().unwrap(), "20s close 4401");
     }

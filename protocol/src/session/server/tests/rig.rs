@@ -48,6 +48,16 @@ pub(super) fn refusal(code: ErrorCode) -> Refusal {
     Refusal::bare(code)
 }
 
+/// A code as an error shows it whose driver left open when to come back.
+pub(super) fn shown(code: ErrorCode) -> String {
+    let wait = if code.asks_to_wait() {
+        " after 1000"
+    } else {
+        ""
+    };
+    format!("{code}{wait}")
+}
+
 pub(super) fn start(id: i64, stream: u32, size: u64) -> Value {
     json!({"type": "start-transfer", "id": id, "stream": stream, "name": "a.bin", "size": size})
 }

@@ -1,6 +1,6 @@
 //! Starting uploads, pipelined or not, and resuming them.
 
-use super::rig::{Rig, abort, complete, opened, refusal, start, upload};
+use super::rig::{Rig, abort, complete, opened, refusal, shown, start, upload};
 use crate::{ErrorCode, TransferStatus, session::server::Opened};
 use serde_json::json;
 
@@ -51,8 +51,8 @@ fn a_refused_start_has_its_chunks_dropped_and_its_complete_refused_alike() {
         assert_eq!(
             lines,
             [
-                format!("> error #2 s1 {code}"),
-                format!("> error #3 s1 {code}")
+                format!("> error #2 s1 {}", shown(code)),
+                format!("> error #3 s1 {}", shown(code))
             ]
         );
         assert_eq!(
@@ -60,7 +60,10 @@ fn a_refused_start_has_its_chunks_dropped_and_its_complete_refused_alike() {
             (0, 0)
         );
         assert_eq!(rig.chunk(1, 5, "late"), [""; 0]);
-        assert_eq!(rig.text(complete(4, 1)), [format!("> error #4 s1 {code}")]);
+        assert_eq!(
+            rig.text(complete(4, 1)),
+            [format!("> error #4 s1 {}", shown(code))]
+        );
         assert_eq!(rig.text(abort(5, 1)), ["> error #5 s1 not-found"]);
     }
 }
