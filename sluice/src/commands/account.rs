@@ -48,17 +48,27 @@ impl ServerFlag {
         let server = self.server(&credentials)?;
         let known = credentials.load().map_err(unusable)?;
         let Some(login) = known.servers.get(&server.to_string()).cloned() else {
-            let message = format!("not logged in to {server}: run `sluice login --server {server} --user NAME`");
+            let message = format!(
+                "not logged in to {server}: run `sluice login --server {server} --user NAME`"
+            );
             return Err(Failure::new(Exit::NotLoggedIn, message));
         };
         let api = HttpApi::new(server);
         let tokens = Arc::new(StoredTokens::new(api.clone(), credentials));
-        Ok(Account { login, api: api.with_tokens(tokens.clone()), tokens })
+        Ok(Account {
+            login,
+            api: api.with_tokens(tokens.clone()),
+            tokens,
+        })
     }
 }
 
 /// Remembers a login and makes its server the one that is meant if none is told.
-pub(crate) fn remember(credentials: &Credentials, server: &ServerUrl, grant: Grant) -> Result<(), Failure> {
+pub(crate) fn remember(
+    credentials: &Credentials,
+    server: &ServerUrl,
+    grant: Grant,
+) -> Result<(), Failure> {
     let change = |known: &mut credentials::Known| {
         known.current = Some(server.to_string());
         known.servers.insert(server.to_string(), grant.into());
@@ -68,5 +78,8 @@ pub(crate) fn remember(credentials: &Credentials, server: &ServerUrl, grant: Gra
 
 /// Why the file with the logins can't be used.
 pub(crate) fn unusable(error: io::Error) -> Failure {
-    Failure::new(Exit::Incomplete, format!("can't use the file with the logins: {error}"))
+    Failure::new(
+        Exit::Incomplete,
+        format!("can't use the file with the logins: {error}"),
+    )
 }

@@ -83,16 +83,20 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self {
+            exit,
+            message: message.to_string(),
+        }
     }
 }
 
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         match &error {
-            client::Error::Unauthenticated { server, .. } => {
-                Self::new(Exit::NotLoggedIn, format!("{error}; run `sluice login --server {server}`"))
-            }
+            client::Error::Unauthenticated { server, .. } => Self::new(
+                Exit::NotLoggedIn,
+                format!("{error}; run `sluice login --server {server}`"),
+            ),
             client::Error::Unreachable { .. } => {
                 Self::new(Exit::Unreachable, format!("{error}; is it running there?"))
             }
@@ -130,5 +134,7 @@ pub(crate) fn remark(line: impl Display) {
 
 /// A text from elsewhere as it may be shown on a terminal: without what would control it.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

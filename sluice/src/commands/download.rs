@@ -76,13 +76,28 @@ impl Download {
     /// Does it.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let account = self.server.account()?;
-        let files = if self.all { list(&account).await? } else { look_up(&account, &self.ids).await? };
+        let files = if self.all {
+            list(&account).await?
+        } else {
+            look_up(&account, &self.ids).await?
+        };
         tokio::fs::create_dir_all(&self.output)
             .await
-            .map_err(|error| Failure::new(Exit::Incomplete, format!("can't make {}: {error}", self.output.display())))?;
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Incomplete,
+                    format!("can't make {}: {error}", self.output.display()),
+                )
+            })?;
         let total = files.iter().flatten().map(|file| file.size).sum();
         let names = Mutex::new(Names::in_folder(&self.output));
-        let run = Run { account, folder: self.output, names, bar: bar(total, self.json), json: self.json };
+        let run = Run {
+            account,
+            folder: self.output,
+            names,
+            bar: bar(total, self.json),
+            json: self.json,
+        };
         run.fetch_all(files, self.parallel.into()).await
     }
 }
@@ -90,11 +105,17 @@ impl Download {
 /// All of the user's files whose content is there.
 async fn list(account: &Account) -> Result<Vec<Result<FileInfo, (FileId, Error)>>, Failure> {
     let owner = Some(account.login.user_id);
-    let mut query = FileQuery { owner, limit: Some(PAGE), ..FileQuery::default() };
+    let mut query = FileQuery {
+        owner,
+        limit: Some(PAGE),
+        ..FileQuery::default()
+    };
     let mut files = Vec::new();
     loop {
         let page = account.api.files(&query).await?;
-        let has_content = |file: &FileInfo| file.status.is_file() && file.status != protocol::TransferStatus::UploadFailed;
+        let has_content = |file: &FileInfo| {
+            file.status.is_file() && file.status != protocol::TransferStatus::UploadFailed
+        };
         files.extend(page.files.into_iter().filter(has_content).map(Ok));
         query.cursor = page.next_cursor;
         if query.cursor.is_none() {
@@ -104,7 +125,10 @@ async fn list(account: &Account) -> Result<Vec<Result<FileInfo, (FileId, Error)>
 }
 
 /// The files with these ids, in this order.
-async fn look_up(account: &Account, ids: &[FileId]) -> Result<Vec<Result<FileInfo, (FileId, Error)>>, Failure> {
+async fn look_up(
+    account: &Account,
+    ids: &[FileId],
+) -> Result<Vec<Result<FileInfo, (FileId, Error)>>, Failure> {
     let mut files = Vec::new();
     for id in ids {
         match account.api.file(*id).await {
@@ -120,18 +144,28 @@ fn bar(total: u64, json: bool) -> ProgressBar {
     if !std::io::stderr().is_terminal() || (json && std::io::stdout().is_terminal()) {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let style =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 impl Run {
-    async fn fetch_all(&self, files: Vec<Result<FileInfo, (FileId, Error)>>, parallel: usize) -> Result<Exit, Failure> {
+    async fn fetch_all(
+        &self,
+        files: Vec<Result<FileInfo, (FileId, Error)>>,
+        parallel: usize,
+    ) -> Result<Exit, Failure> {
         let mut counts = Counts::default();
-        let mut fetches = stream::iter(files).map(|file| self.fetch(file)).buffer_unordered(parallel);
+        let mut fetches = stream::iter(files)
+            .map(|file| self.fetch(file))
+            .buffer_unordered(parallel);
         let mut fatal = None;
         while let Some((id, info, result)) = fetches.next().await {
             self.report(id, info.as_ref(), &result, &mut counts);
-            if let Err(DownloadError::Server(error @ (Error::Unreachable { .. } | Error::Unauthenticated { .. }))) = result {
+            if let Err(DownloadError::Server(
+                error @ (Error::Unreachable { .. } | Error::Unauthenticated { .. }),
+            )) = result
+            {
                 fatal = Some(error);
                 break;
             }
@@ -146,7 +180,10 @@ impl Run {
         }
     }
 
-    async fn fetch(&self, file: Result<FileInfo, (FileId, Error)>) -> (FileId, Option<FileInfo>, Result<Fetched, DownloadError>) {
+    async fn fetch(
+        &self,
+        file: Result<FileInfo, (FileId, Error)>,
+    ) -> (FileId, Option<FileInfo>, Result<Fetched, DownloadError>) {
         match file {
             Ok(info) => {
                 let result = self.fetch_file(&info).await;
@@ -168,7 +205,11 @@ impl Run {
         let part = self.folder.join(format!("{}.part", info.file_id));
         let mut counted = 0;
         let progress = |held: u64| {
-            if held >= counted { self.bar.inc(held - counted) } else { self.bar.dec(counted - held) }
+            if held >= counted {
+                self.bar.inc(held - counted)
+            } else {
+                self.bar.dec(counted - held)
+            }
             counted = held;
         };
         self.account.api.download(info, &part, progress).await?;
@@ -176,7 +217,13 @@ impl Run {
         Ok(Fetched::Now(path))
     }
 
-    fn report(&self, id: FileId, info: Option<&FileInfo>, result: &Result<Fetched, DownloadError>, counts: &mut Counts) {
+    fn report(
+        &self,
+        id: FileId,
+        info: Option<&FileInfo>,
+        result: &Result<Fetched, DownloadError>,
+        counts: &mut Counts,
+    ) {
         let size = info.map_or(0, |info| info.size);
         match result {
             Ok(Fetched::Now(_)) => {
@@ -198,18 +245,31 @@ impl Run {
             return self.bar.suspend(|| say(line));
         }
         let what = path.map_or_else(|| id.to_string(), |path| printable(&path.to_string_lossy()));
-        let reason = reason.map(|reason| format!(": {}", printable(&reason))).unwrap_or_default();
+        let reason = reason
+            .map(|reason| format!(": {}", printable(&reason)))
+            .unwrap_or_default();
         if result.is_err() || self.bar.is_hidden() {
-            self.bar.suspend(|| remark(format!("{status:<10}  {what}{reason}")));
+            self.bar
+                .suspend(|| remark(format!("{status:<10}  {what}{reason}")));
         }
     }
 
     fn summary(&self, counts: &Counts) {
-        let Counts { downloaded, bytes, already, failed } = counts;
+        let Counts {
+            downloaded,
+            bytes,
+            already,
+            failed,
+        } = counts;
         if self.json {
-            return say(json!({"type": "summary", "downloaded": downloaded, "downloaded_bytes": bytes, "already": already, "failed": failed}));
+            return say(
+                json!({"type": "summary", "downloaded": downloaded, "downloaded_bytes": bytes, "already": already, "failed": failed}),
+            );
         }
-        let mut line = format!("{downloaded} downloaded and verified ({})", HumanBytes(*bytes));
+        let mut line = format!(
+            "{downloaded} downloaded and verified ({})",
+            HumanBytes(*bytes)
+        );
         for (count, what) in [(already, "there already"), (failed, "failed")] {
             if *count > 0 {
                 line.push_str(&format!(", {count} {what}"));

@@ -47,9 +47,22 @@ impl History {
     /// Does it.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let account = self.server.account()?;
-        let owner = if self.all_users { None } else { Some(self.user.unwrap_or(account.login.user_id)) };
-        let mut left = if self.all { u64::MAX } else { self.limit.into() };
-        let mut query = FileQuery { owner, status: self.status, cursor: self.cursor, ..FileQuery::default() };
+        let owner = if self.all_users {
+            None
+        } else {
+            Some(self.user.unwrap_or(account.login.user_id))
+        };
+        let mut left = if self.all {
+            u64::MAX
+        } else {
+            self.limit.into()
+        };
+        let mut query = FileQuery {
+            owner,
+            status: self.status,
+            cursor: self.cursor,
+            ..FileQuery::default()
+        };
         let (mut shown, zone) = (0_u64, TimeZone::system());
         loop {
             query.limit = Some(u32::try_from(left).unwrap_or(u32::MAX).min(LARGEST_PAGE));
@@ -83,8 +96,16 @@ impl History {
 const HEADER: &str = "FILE ID                               RECEIVED             STATUS                       SIZE  NAME";
 
 fn row(file: &FileInfo, zone: &TimeZone, with_owner: bool) -> String {
-    let owner = if with_owner { format!("{}/", printable(&file.owner.name)) } else { String::new() };
-    let reason = file.reason.as_ref().map(|reason| format!("  ({})", printable(reason))).unwrap_or_default();
+    let owner = if with_owner {
+        format!("{}/", printable(&file.owner.name))
+    } else {
+        String::new()
+    };
+    let reason = file
+        .reason
+        .as_ref()
+        .map(|reason| format!("  ({})", printable(reason)))
+        .unwrap_or_default();
     format!(
         "{}  {}  {:<21}  {:>10}  {owner}{}{reason}",
         file.file_id,
@@ -96,7 +117,9 @@ fn row(file: &FileInfo, zone: &TimeZone, with_owner: bool) -> String {
 }
 
 fn local(time: Timestamp, zone: &TimeZone) -> String {
-    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.to_zoned(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -115,7 +138,10 @@ mod tests {
             content_type: None,
             digest: None,
             status: TransferStatus::UploadedSuccessfully,
-            owner: Owner { id: UserId(Uuid::nil()), name: "anna".to_owned() },
+            owner: Owner {
+                id: UserId(Uuid::nil()),
+                name: "anna".to_owned(),
+            },
             pool: None,
             batch: None,
             captured_at: None,
@@ -128,7 +154,12 @@ mod tests {
             tags: Vec::new(),
         };
         let row = row(&file, &TimeZone::UTC, true);
-        assert!(row.contains("1970-01-01 00:00:00  uploaded_successfully    2.00 KiB  anna/a\u{fffd}[2Jb.txt"), "{row}");
+        assert!(
+            row.contains(
+                "1970-01-01 00:00:00  uploaded_successfully    2.00 KiB  anna/a\u{fffd}[2Jb.txt"
+            ),
+            "{row}"
+        );
         assert_eq!(row.find("1970"), HEADER.find("RECEIVED"));
         assert_eq!(row.find("uploaded"), HEADER.find("STATUS"));
         assert_eq!(row.find("anna"), HEADER.find("NAME"));

@@ -22,11 +22,15 @@ impl Logout {
         let user = &account.login.user_name;
         let done = match account.api.logout(user).await {
             Ok(()) => format!("logged {user} out of {server}, everywhere"),
-            Err(Error::Unauthenticated { .. }) => format!("{user} was not logged in to {server} any more"),
+            Err(Error::Unauthenticated { .. }) => {
+                format!("{user} was not logged in to {server} any more")
+            }
             Err(error) => return Err(error.into()),
         };
         let credentials = Credentials::of_user().map_err(unusable)?;
-        credentials.update(|known| drop(known.servers.remove(&server.to_string()))).map_err(unusable)?;
+        credentials
+            .update(|known| drop(known.servers.remove(&server.to_string())))
+            .map_err(unusable)?;
         say(done);
         Ok(Exit::Fine)
     }

@@ -49,7 +49,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             .block_on(admin.run())
             .map_err(|error| error.to_string()),
         Command::Config(config) => config.run().map_err(|error| error.to_string()),
-        Command::Client(command) => return run_client(&runtime, *command),
+        Command::Client(command) => return run_client(runtime, *command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,8 +57,11 @@ pub(crate) fn run(command: Command) -> ExitCode {
     }
 }
 
-fn run_client(runtime: &tokio::runtime::Runtime, command: client::ClientCommand) -> ExitCode {
-    match runtime.block_on(Box::pin(command.run())) {
+fn run_client(runtime: tokio::runtime::Runtime, command: client::ClientCommand) -> ExitCode {
+    let done = runtime.block_on(Box::pin(command.run()));
+    // A file may still be read or hashed whose upload was interrupted: nobody needs to wait for that.
+    runtime.shutdown_background();
+    match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
             fail(&failure);

@@ -29,9 +29,14 @@ impl Signup {
         let server = self.server.server(&credentials)?;
         let password = password::read(self.password_file.as_deref(), Ask::Twice)
             .map_err(|error| Failure::new(Exit::Usage, format!("no password: {error}")))?;
-        let grant = HttpApi::new(server.clone()).signup(&self.user, &password).await?;
+        let grant = HttpApi::new(server.clone())
+            .signup(&self.user, &password)
+            .await?;
         remember(&credentials, &server, grant)?;
-        say(format!("signed up and logged in to {server} as {}; next: sluice upload PATH…", self.user));
+        say(format!(
+            "signed up and logged in to {server} as {}; next: sluice upload PATH…",
+            self.user
+        ));
         Ok(Exit::Fine)
     }
 }

@@ -29,12 +29,20 @@ impl Status {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let account = self.server.account()?;
         let user = account.api.validate().await?;
-        let answer = Answer { server: account.api.server().to_string(), user };
+        let answer = Answer {
+            server: account.api.server().to_string(),
+            user,
+        };
         if self.json {
             say(serde_json::to_string(&answer).unwrap_or_default());
         } else {
             let Answer { server, user } = answer;
-            say(format!("logged in to {server} as {} ({}, {})", user.user_name, user.role.as_str(), user.user_id));
+            say(format!(
+                "logged in to {server} as {} ({}, {})",
+                user.user_name,
+                user.role.as_str(),
+                user.user_id
+            ));
         }
         Ok(Exit::Fine)
     }

@@ -100,9 +100,21 @@ impl Upload {
     }
 
     /// Sends everything found; ends early only if the session does.
-    async fn send_all(&self, sending: &Sending, found: Found, report: &mut Report, screen: &Screen) -> Option<End> {
-        found.skipped.into_iter().for_each(|skipped| report.skipped(&skipped));
-        found.problems.into_iter().for_each(|problem| report.add(problem));
+    async fn send_all(
+        &self,
+        sending: &Sending,
+        found: Found,
+        report: &mut Report,
+        screen: &Screen,
+    ) -> Option<End> {
+        found
+            .skipped
+            .into_iter()
+            .for_each(|skipped| report.skipped(&skipped));
+        found
+            .problems
+            .into_iter()
+            .for_each(|problem| report.add(problem));
         let mut connection = sending.connection();
         let mut files = found.files.into_iter();
         let mut under_way = FuturesUnordered::new();

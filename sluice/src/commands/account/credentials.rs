@@ -44,14 +44,17 @@ pub(crate) struct LoggedIn {
 
 impl From<Grant> for LoggedIn {
     fn from(grant: Grant) -> Self {
-        let lifetime = jiff::SignedDuration::from_secs(i64::try_from(grant.expires_in).unwrap_or(i64::MAX));
+        let lifetime =
+            jiff::SignedDuration::from_secs(i64::try_from(grant.expires_in).unwrap_or(i64::MAX));
         Self {
             user_id: grant.user_id,
             user_name: grant.user_name,
             role: grant.role,
             access_token: grant.access_token,
             refresh_token: grant.refresh_token,
-            expires_at: Timestamp::now().checked_add(lifetime).unwrap_or(Timestamp::MAX),
+            expires_at: Timestamp::now()
+                .checked_add(lifetime)
+                .unwrap_or(Timestamp::MAX),
         }
     }
 }
@@ -59,7 +62,9 @@ impl From<Grant> for LoggedIn {
 impl std::fmt::Debug for LoggedIn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Tokens have no place in logs.
-        f.debug_struct("LoggedIn").field("user_name", &self.user_name).finish_non_exhaustive()
+        f.debug_struct("LoggedIn")
+            .field("user_name", &self.user_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,15 +83,24 @@ pub(crate) struct Locked {
 impl Credentials {
     /// The file of the user that runs this.
     pub(crate) fn of_user() -> io::Result<Self> {
-        let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
-        let config = config.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "set HOME or XDG_CONFIG_HOME"))?;
+        let set = |name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let config =
+            set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+        let config = config.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "set HOME or XDG_CONFIG_HOME")
+        })?;
         Ok(Self::in_folder(config.join("sluice")))
     }
 
     /// The file in this folder.
     pub(crate) fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self {
+            folder: folder.into(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -96,14 +110,18 @@ impl Credentials {
     /// What is known; nothing if there is no file.
     pub(crate) fn load(&self) -> io::Result<Known> {
         let path = self.path();
-        let explain = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let explain =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Known::default()),
             Err(error) => return Err(explain(error)),
         };
         serde_json::from_slice(&text).map_err(|error| {
-            explain(io::Error::new(io::ErrorKind::InvalidData, format!("{error}; remove it and log in again")))
+            explain(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{error}; remove it and log in again"),
+            ))
         })
     }
 
@@ -118,9 +136,15 @@ impl Credentials {
     /// Waits for the right to change the file. Blocks.
     pub(crate) fn lock(&self) -> io::Result<Locked> {
         create_private_folder(&self.folder)?;
-        let lock = private_file().create(true).truncate(false).open(self.folder.join("credentials.lock"))?;
+        let lock = private_file()
+            .create(true)
+            .truncate(false)
+            .open(self.folder.join("credentials.lock"))?;
         lock.lock()?;
-        Ok(Locked { credentials: self.clone(), _lock: lock })
+        Ok(Locked {
+            credentials: self.clone(),
+            _lock: lock,
+        })
     }
 }
 
@@ -180,13 +204,20 @@ mod tests {
         let credentials = Credentials::in_folder(dir.path().join("a/b"));
         assert_eq!(credentials.load().unwrap(), Known::default());
         for server in ["http://one", "http://two"] {
-            let insert = |known: &mut Known| drop(known.servers.insert(server.to_owned(), login(server)));
+            let insert =
+                |known: &mut Known| drop(known.servers.insert(server.to_owned(), login(server)));
             credentials.update(insert).unwrap();
         }
         assert_eq!(credentials.load().unwrap().servers.len(), 2);
-        let mode = fs::metadata(credentials.path()).unwrap().permissions().mode();
+        let mode = fs::metadata(credentials.path())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let mode = fs::metadata(&credentials.folder).unwrap().permissions().mode();
+        let mode = fs::metadata(&credentials.folder)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o700);
     }
 
@@ -200,7 +231,8 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..20 {
                         let server = format!("http://{thread}-{n}");
-                        let insert = |known: &mut Known| drop(known.servers.insert(server, login("x")));
+                        let insert =
+                            |known: &mut Known| drop(known.servers.insert(server, login("x")));
                         credentials.update(insert).unwrap();
                         credentials.load().unwrap();
                     }
@@ -216,7 +248,10 @@ mod tests {
         let credentials = Credentials::in_folder(dir.path());
         fs::write(credentials.path(), "hello").unwrap();
         let error = credentials.load().unwrap_err().to_string();
-        assert!(error.contains("credentials.json") && error.contains("log in again"), "{error}");
+        assert!(
+            error.contains("credentials.json") && error.contains("log in again"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,7 +21,10 @@ impl StoredTokens {
     }
 
     fn not_logged_in(&self, reason: &str) -> Error {
-        Error::Unauthenticated { server: self.api.server().to_string(), reason: reason.to_owned() }
+        Error::Unauthenticated {
+            server: self.api.server().to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     fn unusable(&self, error: &io::Error) -> Error {
@@ -32,7 +35,10 @@ impl StoredTokens {
 #[async_trait::async_trait]
 impl Tokens for StoredTokens {
     async fn access(&self) -> Result<String, Error> {
-        let known = self.credentials.load().map_err(|error| self.unusable(&error))?;
+        let known = self
+            .credentials
+            .load()
+            .map_err(|error| self.unusable(&error))?;
         let login = known.servers.get(&self.api.server().to_string());
         let login = login.ok_or_else(|| self.not_logged_in("logged out"))?;
         if login.expires_at.duration_since(Timestamp::now()) < TOO_SHORT {
@@ -45,8 +51,14 @@ impl Tokens for StoredTokens {
         // A refresh token works once. Whoever holds the lock exchanges it; the others find the new one in the file.
         let credentials = self.credentials.clone();
         let waited = tokio::task::spawn_blocking(move || credentials.lock()).await;
-        let lock = waited.map_err(io::Error::other).flatten().map_err(|error| self.unusable(&error))?;
-        let mut known = self.credentials.load().map_err(|error| self.unusable(&error))?;
+        let lock = waited
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| self.unusable(&error))?;
+        let mut known = self
+            .credentials
+            .load()
+            .map_err(|error| self.unusable(&error))?;
         let login = known.servers.get_mut(&self.api.server().to_string());
         let login = login.ok_or_else(|| self.not_logged_in("logged out"))?;
         if login.access_token != stale {

@@ -28,7 +28,10 @@ pub(super) enum Place {
 
 impl Names {
     pub(super) fn in_folder(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), given: HashSet::new() }
+        Self {
+            folder: folder.to_owned(),
+            given: HashSet::new(),
+        }
     }
 
     /// Where `info`'s content goes: to its name, or if another file has that, to the name with the id in it.
@@ -40,7 +43,9 @@ impl Names {
                 continue;
             }
             match tokio::fs::symlink_metadata(&path).await {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free(path)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Place::Free(path));
+                }
                 Err(error) => return Err(error),
                 Ok(metadata) if metadata.is_file() && metadata.len() == info.size => {
                     let (checked, info) = (path.clone(), info.clone());
@@ -52,21 +57,39 @@ impl Names {
                 Ok(_) => {}
             }
         }
-        let message = format!("both {name:?} and the name with the file's id are taken by other files; choose another folder");
+        let message = format!(
+            "both {name:?} and the name with the file's id are taken by other files; choose another folder"
+        );
         Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
     }
 }
 
 /// A name that stays in its folder, is not hidden and does not disturb a terminal.
 fn safe(name: &str) -> String {
-    let mut safe: String = name.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).collect();
+    let mut safe: String = name
+        .chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '/' | '\\') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
     if safe.is_empty() || safe.starts_with('.') {
         safe.insert(0, '_');
     }
     if safe.len() > LONGEST {
         let (stem, extension) = split(&safe);
-        let extension = if extension.len() < LONGEST / 2 { extension.to_owned() } else { String::new() };
-        let end = (0..=LONGEST - extension.len()).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
+        let extension = if extension.len() < LONGEST / 2 {
+            extension.to_owned()
+        } else {
+            String::new()
+        };
+        let end = (0..=LONGEST - extension.len())
+            .rev()
+            .find(|end| stem.is_char_boundary(*end))
+            .unwrap_or(0);
         safe = format!("{}{extension}", &stem[..end.min(stem.len())]);
     }
     safe
@@ -89,7 +112,9 @@ fn split(name: &str) -> (&str, &str) {
 mod tests {
     use super::*;
     use jiff::Timestamp;
-    use protocol::{Digest, DigestAlgorithm, FileId, TransferStatus, UploadId, UserId, identity::Owner};
+    use protocol::{
+        Digest, DigestAlgorithm, FileId, TransferStatus, UploadId, UserId, identity::Owner,
+    };
 
     fn info(name: &str, size: u64, digest: &str) -> FileInfo {
         FileInfo {
@@ -100,7 +125,10 @@ mod tests {
             content_type: None,
             digest: digest.parse().ok(),
             status: TransferStatus::UploadedSuccessfully,
-            owner: Owner { id: UserId::new(), name: "anna".to_owned() },
+            owner: Owner {
+                id: UserId::new(),
+                name: "anna".to_owned(),
+            },
             pool: None,
             batch: None,
             captured_at: None,
@@ -139,7 +167,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut names = Names::in_folder(dir.path());
         let (first, second) = (info("a.b.txt", 1, ""), info("a.b.txt", 1, ""));
-        assert_eq!(names.place(&first).await.unwrap(), Place::Free(dir.path().join("a.b.txt")));
+        assert_eq!(
+            names.place(&first).await.unwrap(),
+            Place::Free(dir.path().join("a.b.txt"))
+        );
         let with_id = dir.path().join(format!("a.b.{}.txt", second.file_id));
         assert_eq!(names.place(&second).await.unwrap(), Place::Free(with_id));
     }
@@ -149,14 +180,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         std::fs::write(&path, "abc").unwrap();
-        let same = info("a", 3, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(Names::in_folder(dir.path()).place(&same).await.unwrap(), Place::Taken(path.clone()));
-        let other = FileInfo { digest: Some(Digest::new(DigestAlgorithm::Blake3, [0; 32])), ..same };
+        let same = info(
+            "a",
+            3,
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        );
+        assert_eq!(
+            Names::in_folder(dir.path()).place(&same).await.unwrap(),
+            Place::Taken(path.clone())
+        );
+        let other = FileInfo {
+            digest: Some(Digest::new(DigestAlgorithm::Blake3, [0; 32])),
+            ..same
+        };
         let place = Names::in_folder(dir.path()).place(&other).await.unwrap();
-        let Place::Free(free) = place else { panic!("another content is not recognised") };
+        let Place::Free(free) = place else {
+            panic!("another content is not recognised")
+        };
         assert_ne!(free, path);
         std::fs::create_dir(&free).unwrap();
-        let error = Names::in_folder(dir.path()).place(&other).await.unwrap_err();
+        let error = Names::in_folder(dir.path())
+            .place(&other)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("another folder"), "{error}");
     }
 }

@@ -30,7 +30,12 @@ pub(super) enum Problem {
 impl FileReport {
     /// A path that can't be sent.
     pub(super) fn problem(path: PathBuf, problem: Problem) -> Self {
-        Self { path, size: 0, result: Err(UploadError::Cancelled), problem: Some(problem) }
+        Self {
+            path,
+            size: 0,
+            result: Err(UploadError::Cancelled),
+            problem: Some(problem),
+        }
     }
 
     /// A word for what went wrong; the server's code if it was the server.
@@ -86,7 +91,11 @@ impl FileReport {
         let path = printable(&self.path.to_string_lossy());
         match (&self.result, self.reason()) {
             (_, Some(reason)) => {
-                let what = if self.is_refused() { "refused" } else { "failed" };
+                let what = if self.is_refused() {
+                    "refused"
+                } else {
+                    "failed"
+                };
                 format!("{what}   {path}: {}", printable(&reason))
             }
             (Ok(outcome), None) if outcome.already => format!("there     {path} (uploaded before)"),
@@ -111,14 +120,25 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(json: bool, screen: Screen) -> Self {
         let reasons = BTreeMap::new();
-        Self { json, screen, uploaded: 0, bytes: 0, already: 0, refused: 0, failed: 0, skipped: 0, reasons }
+        Self {
+            json,
+            screen,
+            uploaded: 0,
+            bytes: 0,
+            already: 0,
+            refused: 0,
+            failed: 0,
+            skipped: 0,
+            reasons,
+        }
     }
 
     /// Something in a folder that is no regular file.
     pub(super) fn skipped(&mut self, path: &Path) {
         self.skipped += 1;
         let path = printable(&path.to_string_lossy());
-        self.screen.remark(&format!("skipped   {path}: not a regular file"));
+        self.screen
+            .remark(&format!("skipped   {path}: not a regular file"));
     }
 
     /// A file has ended.
@@ -144,13 +164,21 @@ impl Report {
 
     /// Prints the sum of it all.
     pub(super) fn summary(&self) {
-        let line = if self.json { self.to_json().to_string() } else { self.to_text() };
+        let line = if self.json {
+            self.to_json().to_string()
+        } else {
+            self.to_text()
+        };
         self.screen.say(&line);
     }
 
     /// How the command ends after this.
     pub(super) fn exit(&self) -> Exit {
-        if self.refused + self.failed > 0 { Exit::Incomplete } else { Exit::Fine }
+        if self.refused + self.failed > 0 {
+            Exit::Incomplete
+        } else {
+            Exit::Fine
+        }
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -167,16 +195,31 @@ impl Report {
     }
 
     fn to_text(&self) -> String {
-        let mut parts = vec![format!("{} uploaded ({})", self.uploaded, HumanBytes(self.bytes))];
-        for (count, what) in
-            [(self.already, "there already"), (self.refused, "refused"), (self.failed, "failed"), (self.skipped, "skipped")]
-        {
+        let mut parts = vec![format!(
+            "{} uploaded ({})",
+            self.uploaded,
+            HumanBytes(self.bytes)
+        )];
+        for (count, what) in [
+            (self.already, "there already"),
+            (self.refused, "refused"),
+            (self.failed, "failed"),
+            (self.skipped, "skipped"),
+        ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
         }
-        let reasons: Vec<_> = self.reasons.iter().map(|(code, count)| format!("{code}: {count}")).collect();
-        let reasons = if reasons.is_empty() { String::new() } else { format!(" [{}]", reasons.join(", ")) };
+        let reasons: Vec<_> = self
+            .reasons
+            .iter()
+            .map(|(code, count)| format!("{code}: {count}"))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(" [{}]", reasons.join(", "))
+        };
         format!("{}{reasons}", parts.join(", "))
     }
 }
@@ -197,8 +240,19 @@ mod tests {
             already,
         };
         let refused = UploadError::Refused(Refusal::bare(ErrorCode::EmptyFile));
-        for result in [Ok(outcome(false)), Ok(outcome(true)), Err(refused.clone()), Err(refused), Err(UploadError::Changed)] {
-            report.add(FileReport { path: "a".into(), size: 7, result, problem: None });
+        for result in [
+            Ok(outcome(false)),
+            Ok(outcome(true)),
+            Err(refused.clone()),
+            Err(refused),
+            Err(UploadError::Changed),
+        ] {
+            report.add(FileReport {
+                path: "a".into(),
+                size: 7,
+                result,
+                problem: None,
+            });
         }
         report
     }
@@ -206,18 +260,38 @@ mod tests {
     #[test]
     fn the_summary_counts_and_says_why() {
         let report = report();
-        assert_eq!(report.to_text(), "1 uploaded (7 B), 1 there already, 2 refused, 1 failed [changed: 1, empty-file: 2]");
+        assert_eq!(
+            report.to_text(),
+            "1 uploaded (7 B), 1 there already, 2 refused, 1 failed [changed: 1, empty-file: 2]"
+        );
         let json = report.to_json();
-        assert_eq!((json["uploaded_bytes"].as_u64(), json["reasons"]["empty-file"].as_u64()), (Some(7), Some(2)));
+        assert_eq!(
+            (
+                json["uploaded_bytes"].as_u64(),
+                json["reasons"]["empty-file"].as_u64()
+            ),
+            (Some(7), Some(2))
+        );
         assert_eq!(report.exit(), Exit::Incomplete);
     }
 
     #[test]
     fn each_file_has_its_line() {
         let refusal = Refusal::new(ErrorCode::TypeForbidden, "no programs");
-        let file = FileReport { path: "a\nb.exe".into(), size: 7, result: Err(UploadError::Refused(refusal)), problem: None };
-        assert_eq!(file.to_line(), "refused   a\u{fffd}b.exe: type-forbidden: no programs");
+        let file = FileReport {
+            path: "a\nb.exe".into(),
+            size: 7,
+            result: Err(UploadError::Refused(refusal)),
+            problem: None,
+        };
+        assert_eq!(
+            file.to_line(),
+            "refused   a\u{fffd}b.exe: type-forbidden: no programs"
+        );
         let json = file.to_json();
-        assert_eq!((json["status"].as_str(), json["code"].as_str()), (Some("refused"), Some("type-forbidden")));
+        assert_eq!(
+            (json["status"].as_str(), json["code"].as_str()),
+            (Some("refused"), Some("type-forbidden"))
+        );
     }
 }

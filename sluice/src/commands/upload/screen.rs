@@ -5,7 +5,7 @@ use crate::commands::client::{printable, remark, say};
 use client::{Connection, FileOutcome, Progress, UploadError, UploadState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::IsTerminal,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,11 +16,19 @@ const FILE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}";
 
 /// The terminal. Clones share it.
 #[derive(Clone)]
-pub(super) struct Screen {
-    bars: Option<Arc<Bars>>,
+pub(super) enum Screen {
+    Bars(Arc<Bars>),
+    Lines(Arc<Lines>),
 }
 
-struct Bars {
+/// Without a terminal.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// Files of which it was said that they have to wait.
+    waiting: Mutex<HashSet<PathBuf>>,
+}
+
+pub(super) struct Bars {
     all: MultiProgress,
     total: ProgressBar,
     shown: Mutex<Shown>,
@@ -45,40 +53,52 @@ impl Screen {
     pub(super) fn new(files: &[ToSend], json: bool) -> Self {
         // JSON lines and bars on one terminal would be readable neither for people nor for programs.
         if !std::io::stderr().is_terminal() || (json && std::io::stdout().is_terminal()) {
-            return Self { bars: None };
+            return Self::Lines(Arc::default());
         }
         let all = MultiProgress::new();
         let total = all.add(ProgressBar::new(files.iter().map(|file| file.size).sum()));
         total.set_style(style(TOTAL));
-        let shown = Shown { files: HashMap::new(), count: files.len(), done: 0, trouble: None };
-        let bars = Bars { all, total, shown: Mutex::new(shown) };
+        let shown = Shown {
+            files: HashMap::new(),
+            count: files.len(),
+            done: 0,
+            trouble: None,
+        };
+        let bars = Bars {
+            all,
+            total,
+            shown: Mutex::new(shown),
+        };
         bars.caption(&bars.shown());
-        Self { bars: Some(Arc::new(bars)) }
+        Self::Bars(Arc::new(bars))
     }
 
     pub(super) fn has_bars(&self) -> bool {
-        self.bars.is_some()
+        matches!(self, Self::Bars(_))
     }
 
     /// Prints a line that was asked for.
     pub(super) fn say(&self, line: &str) {
-        match &self.bars {
-            Some(bars) => bars.all.suspend(|| say(line)),
-            None => say(line),
+        match self {
+            Self::Bars(bars) => bars.all.suspend(|| say(line)),
+            Self::Lines(_) => say(line),
         }
     }
 
     /// Prints a remark.
     pub(super) fn remark(&self, line: &str) {
-        match &self.bars {
-            Some(bars) => bars.all.suspend(|| remark(line)),
-            None => remark(line),
+        match self {
+            Self::Bars(bars) => bars.all.suspend(|| remark(line)),
+            Self::Lines(_) => remark(line),
         }
     }
 
     /// How far a file is.
     pub(super) fn progress(&self, file: &ToSend, progress: &Progress) {
-        let Some(bars) = &self.bars else { return };
+        let bars = match self {
+            Self::Bars(bars) => bars,
+            Self::Lines(lines) => return lines.progress(file, progress),
+        };
         let mut shown = bars.shown();
         let entry = shown.files.entry(file.path.clone()).or_default();
         match &progress.state {
@@ -88,7 +108,9 @@ impl Screen {
                 bar.set_position(progress.acked);
                 let name = printable(&file.path.to_string_lossy());
                 match &progress.state {
-                    UploadState::Waiting(refusal) => bar.set_message(format!("{name} (waiting: {refusal})")),
+                    UploadState::Waiting(refusal) => {
+                        bar.set_message(format!("{name} (waiting: {refusal})"))
+                    }
                     _ => bar.set_message(name),
                 }
             }
@@ -103,7 +125,7 @@ impl Screen {
 
     /// A file has ended.
     pub(super) fn done(&self, file: &ToSend, result: &Result<FileOutcome, UploadError>) {
-        let Some(bars) = &self.bars else { return };
+        let Self::Bars(bars) = self else { return };
         let mut shown = bars.shown();
         let mut entry = shown.files.remove(&file.path).unwrap_or_default();
         if let Some(bar) = entry.bar.take() {
@@ -114,7 +136,12 @@ impl Screen {
             // What will never be sent is no part of the total.
             Err(_) => {
                 bars.count(&mut entry, 0);
-                bars.total.set_length(bars.total.length().unwrap_or_default().saturating_sub(file.size));
+                bars.total.set_length(
+                    bars.total
+                        .length()
+                        .unwrap_or_default()
+                        .saturating_sub(file.size),
+                );
             }
         }
         shown.done += 1;
@@ -126,24 +153,42 @@ impl Screen {
         let trouble = match connection {
             Connection::Connecting => return,
             Connection::Connected(_) | Connection::Closed(_) => None,
-            Connection::Waiting { reason, .. } => Some(format!("connection lost, trying again: {reason}")),
+            Connection::Waiting { reason, .. } => {
+                Some(format!("connection lost, trying again: {reason}"))
+            }
         };
-        match (&self.bars, trouble) {
-            (Some(bars), trouble) => {
+        match (self, trouble) {
+            (Self::Bars(bars), trouble) => {
                 let mut shown = bars.shown();
                 shown.trouble = trouble;
                 bars.caption(&shown);
             }
-            (None, Some(trouble)) => remark(trouble),
-            (None, None) => {}
+            (Self::Lines(_), Some(trouble)) => remark(trouble),
+            (Self::Lines(_), None) => {}
         }
     }
 
     /// Removes the bars.
     pub(super) fn clear(&self) {
-        if let Some(bars) = &self.bars {
+        if let Self::Bars(bars) = self {
             // A terminal that is gone needs no clearing.
             let _ = bars.all.clear();
+        }
+    }
+}
+
+impl Lines {
+    /// Says once of a file that it has to wait; other progress is no news.
+    fn progress(&self, file: &ToSend, progress: &Progress) {
+        let UploadState::Waiting(refusal) = &progress.state else {
+            return;
+        };
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.insert(file.path.clone()) {
+            remark(format!(
+                "waiting   {}: {refusal}",
+                printable(&file.path.to_string_lossy())
+            ));
         }
     }
 }
@@ -154,7 +199,9 @@ impl Bars {
     }
 
     fn add(&self, file: &ToSend) -> ProgressBar {
-        let bar = self.all.insert_before(&self.total, ProgressBar::new(file.size));
+        let bar = self
+            .all
+            .insert_before(&self.total, ProgressBar::new(file.size));
         bar.set_style(style(FILE));
         bar
     }
@@ -170,8 +217,13 @@ impl Bars {
     }
 
     fn caption(&self, shown: &Shown) {
-        let trouble = shown.trouble.as_ref().map(|trouble| format!("  {trouble}")).unwrap_or_default();
-        self.total.set_message(format!("{}/{} files{trouble}", shown.done, shown.count));
+        let trouble = shown
+            .trouble
+            .as_ref()
+            .map(|trouble| format!("  {trouble}"))
+            .unwrap_or_default();
+        self.total
+            .set_message(format!("{}/{} files{trouble}", shown.done, shown.count));
     }
 }
 

@@ -1,11 +1,6 @@
 //! Sends one file and follows it.
 
-use super::{
-    Wait,
-    find::ToSend,
-    report::FileReport,
-    screen::Screen,
-};
+use super::{Wait, find::ToSend, report::FileReport, screen::Screen};
 use crate::commands::account::Account;
 use client::{Client, Connection, FileOutcome, Keys, Source, Upload, UploadError, UploadHandle};
 use jiff::Timestamp;
@@ -24,8 +19,17 @@ pub(super) struct Sending {
 
 impl Sending {
     pub(super) fn new(client: Client, account: &Account, again: bool, wait: Wait) -> Self {
-        let (server, user) = (account.api.server().to_string(), account.login.user_id.to_string());
-        Self { client, server, user, again, wait }
+        let (server, user) = (
+            account.api.server().to_string(),
+            account.login.user_id.to_string(),
+        );
+        Self {
+            client,
+            server,
+            user,
+            again,
+            wait,
+        }
     }
 
     pub(super) fn connection(&self) -> watch::Receiver<Connection> {
@@ -36,15 +40,26 @@ impl Sending {
     pub(super) async fn send(&self, file: ToSend, screen: &Screen) -> FileReport {
         let result = self.try_send(&file, screen).await;
         screen.done(&file, &result);
-        FileReport { path: file.path, size: file.size, result, problem: None }
+        FileReport {
+            path: file.path,
+            size: file.size,
+            result,
+            problem: None,
+        }
     }
 
     async fn try_send(&self, file: &ToSend, screen: &Screen) -> Result<FileOutcome, UploadError> {
-        let source = Source::file(&file.canonical).await.map_err(|error| UploadError::Unreadable(Arc::new(error)))?;
+        let source = Source::file(&file.canonical)
+            .await
+            .map_err(|error| UploadError::Unreadable(Arc::new(error)))?;
         let meta = describe(&source, &file.canonical);
         let keys = keys(&self.server, &self.user, &file.canonical, &meta);
         let upload = Upload::new(source, meta).keys(keys).again(self.again);
-        let mut handle = self.client.upload(upload).await.map_err(UploadError::Session)?;
+        let mut handle = self
+            .client
+            .upload(upload)
+            .await
+            .map_err(UploadError::Session)?;
         let shown = show(handle.progress(), file, screen);
         let reached = reach(&mut handle, self.wait);
         tokio::select! {
@@ -74,20 +89,38 @@ async fn show(mut progress: watch::Receiver<client::Progress>, file: &ToSend, sc
 
 /// What the server is told of a file.
 fn describe(source: &Source, path: &Path) -> FileMeta {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let content_type = mime_guess::from_path(path).first_raw().map(str::to_owned);
-    FileMeta { content_type, ..source.meta(name) }
+    FileMeta {
+        content_type,
+        ..source.meta(name)
+    }
 }
 
 /// The keys of this state of this file: the same command again finds the same uploads, and a changed file is another one.
 /// All that the server is told belongs to them, since a key stands for one description.
 fn keys(server: &str, user: &str, path: &Path, meta: &FileMeta) -> Keys {
-    let modified = meta.captured_at.map_or_else(String::new, |time: Timestamp| time.as_nanosecond().to_string());
+    let modified = meta
+        .captured_at
+        .map_or_else(String::new, |time: Timestamp| {
+            time.as_nanosecond().to_string()
+        });
     let size = meta.size.to_string();
     let content_type = meta.content_type.as_deref().unwrap_or_default();
     let path = path.as_os_str().as_encoded_bytes();
-    let facts: [&[u8]; 7] =
-        [b"sluice upload", server.as_bytes(), user.as_bytes(), path, size.as_bytes(), modified.as_bytes(), content_type.as_bytes()];
+    let facts: [&[u8]; 7] = [
+        b"sluice upload",
+        server.as_bytes(),
+        user.as_bytes(),
+        path,
+        size.as_bytes(),
+        modified.as_bytes(),
+        content_type.as_bytes(),
+    ];
     Keys::derived(facts)
 }
 
@@ -108,7 +141,12 @@ mod tests {
         assert_eq!(first, key("http://h", "anna").await);
         assert_ne!(first, key("http://i", "anna").await);
         assert_ne!(first, key("http://h", "berta").await);
-        std::fs::File::options().append(true).open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        std::fs::File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
         let touched = key("http://h", "anna").await;
         assert_ne!(first, touched);
     }
@@ -119,7 +157,10 @@ mod tests {
         let path = dir.path().join("photo.jpg");
         std::fs::write(&path, "1").unwrap();
         let meta = describe(&Source::file(&path).await.unwrap(), &path);
-        assert_eq!((meta.name.as_str(), meta.content_type.as_deref(), meta.size), ("photo.jpg", Some("image/jpeg"), 1));
+        assert_eq!(
+            (meta.name.as_str(), meta.content_type.as_deref(), meta.size),
+            ("photo.jpg", Some("image/jpeg"), 1)
+        );
         assert!(meta.captured_at.is_some());
     }
 }
