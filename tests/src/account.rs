@@ -74,6 +74,15 @@ impl Account {
         }
     }
 
+    /// The same account at another address, where the same data is served now.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The access token.
     #[must_use]
     pub fn token(&self) -> &str {
@@ -121,15 +130,6 @@ impl Account {
         let answer = self.get(&format!("/api/v1/files/{file_id}/content")).await;
         assert_eq!(answer.status(), 200, "the content of {file_id}");
         answer.bytes().await.expect("the whole content").to_vec()
-    }
-
-    /// The state of an upload.
-    ///
-    /// # Panics
-    /// When the account may not see it.
-    pub async fn upload(&self, upload_id: &Value) -> Value {
-        let id = upload_id.as_str().expect("an upload's id is a text");
-        self.get_json(&format!("/api/v1/uploads/{id}")).await
     }
 
     /// Every file of the account, newest first.

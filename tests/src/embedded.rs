@@ -1,5 +1,6 @@
 //! A server in the test's own process, on stores that the test can make fail.
 
+use crate::account::{Account, PASSWORD};
 use service_kit::lifecycle::{LifecycleError, Shutdown};
 use sluice::{Server, Settings, Stores};
 use std::path::Path;
@@ -62,11 +63,25 @@ impl Embedded {
             .expect("no part of the server fails");
     }
 
-    /// Stops the server without finishing anything, and waits for its end.
+    /// Stops the server without finishing anything.
     pub async fn abort(self) {
         self.shutdown.abort().cancel();
         self.shutdown.drain();
+        // Otherwise it would wait a moment for what does not want to end.
+        self.running.abort();
         // How it ends does not matter any more.
         let _ = self.running.await;
+    }
+
+    /// Creates an admin in the data of a server with these settings, as its operator does, and logs in.
+    ///
+    /// # Panics
+    /// When the admin can't be created.
+    pub async fn admin(&self, settings: &Settings, name: &str) -> Account {
+        let database = settings.data.join("auth.db");
+        auth::admin::create(&settings.auth, &database, name, PASSWORD.into())
+            .await
+            .expect("an admin can be created");
+        Account::login(&self.url, name).await
     }
 }

@@ -1,5 +1,6 @@
 //! The product from end to end: one binary of tests, a module for each promise.
 
 mod cli;
+mod retries;
 mod socket_errors;
 mod stock_clients;
