@@ -132,6 +132,15 @@ impl Account {
         answer.bytes().await.expect("the whole content").to_vec()
     }
 
+    /// The state of an upload.
+    ///
+    /// # Panics
+    /// When the account may not see it.
+    pub async fn upload(&self, upload_id: &Value) -> Value {
+        let id = upload_id.as_str().expect("an upload's id is a text");
+        self.get_json(&format!("/api/v1/uploads/{id}")).await
+    }
+
     /// Every file of the account, newest first.
     ///
     /// # Panics
