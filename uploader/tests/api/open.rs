@@ -167,3 +167,26 @@ async fn the_quota_counts_what_is_under_way() {
     );
     h.open(&anna, None, meta("third", 40)).await.unwrap();
 }
+
+#[tokio::test]
+async fn no_time_that_a_device_claims_breaks_a_list() {
+    let h = Harness::new().await;
+    let anna = caller("anna");
+    for captured_at in [
+        "9999-12-30T22:00:00.999999999Z",
+        "-009999-01-02T01:59:59Z",
+        "1969-12-31T23:59:59.9999995Z",
+    ] {
+        let meta = FileMeta {
+            captured_at: Some(captured_at.parse().unwrap()),
+            ..meta("photo.jpg", 10)
+        };
+        let (upload, generation) = h.filled(&anna, meta).await;
+        h.submit(&complete(&anna, &upload, generation))
+            .await
+            .unwrap();
+        assert_eq!(h.upload(upload.upload_id).await.meta, upload.meta);
+    }
+    let page: FilePage = h.get("/uploads?tenant=default").await.unwrap();
+    assert_eq!(page.files.len(), 3);
+}

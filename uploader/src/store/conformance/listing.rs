@@ -127,7 +127,7 @@ pub(super) async fn pages_give_each_file_once(fresh: Fresh) {
     let files = files(&fresh, &owners, pools).await;
     for limit in [1, 3, 16, 17] {
         let (mut seen, mut after) = (Vec::new(), None);
-        loop {
+        while seen.len() <= files.len() {
             let page = fresh
                 .store
                 .files(&TenantId::default(), &FileQuery::default(), after, limit)
