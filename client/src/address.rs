@@ -11,7 +11,9 @@ pub struct ServerUrl {
 
 /// A text that is no server's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a server's address; write it like http://127.0.0.1:8080 or https://files.example.org")]
+#[error(
+    "{0:?} is not a server's address; write it like http://127.0.0.1:8080 or https://files.example.org"
+)]
 pub struct InvalidServerUrl(String);
 
 impl FromStr for ServerUrl {
@@ -25,7 +27,8 @@ impl FromStr for ServerUrl {
             "https" | "wss" => "https",
             _ => return Err(invalid()),
         };
-        let plain = base.username().is_empty() && base.password().is_none() && base.query().is_none();
+        let plain =
+            base.username().is_empty() && base.password().is_none() && base.query().is_none();
         if !plain || base.fragment().is_some() || base.host_str().is_none_or(str::is_empty) {
             return Err(invalid());
         }
@@ -61,7 +64,10 @@ impl ServerUrl {
     /// Host and port to connect to.
     pub(crate) fn host_and_port(&self) -> (&str, u16) {
         let host = self.base.host_str().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         (host, self.base.port_or_known_default().unwrap_or(80))
     }
 }
@@ -98,13 +104,25 @@ mod tests {
     fn resources_are_beneath_the_base() {
         let server = server("https://[::1]:9/base");
         assert_eq!(server.socket().as_str(), "wss://[::1]:9/base/ws");
-        assert_eq!(server.at(["auth", "login", "a b/c"]).as_str(), "https://[::1]:9/base/auth/login/a%20b%2Fc");
+        assert_eq!(
+            server.at(["auth", "login", "a b/c"]).as_str(),
+            "https://[::1]:9/base/auth/login/a%20b%2Fc"
+        );
         assert_eq!(server.host_and_port(), ("::1", 9));
     }
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "h:80", "localhost", "ftp://h", "http://", "http://u:p@h", "http://h/?q", "http://h/#f"] {
+        for text in [
+            "",
+            "h:80",
+            "localhost",
+            "ftp://h",
+            "http://",
+            "http://u:p@h",
+            "http://h/?q",
+            "http://h/#f",
+        ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
     }

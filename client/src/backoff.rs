@@ -15,7 +15,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The time to wait after one more failure; at least `told` if the server gave a time, spread over half of it more.
     pub(crate) fn next(&mut self, told: Option<Duration>) -> Duration {
-        let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let bound = FIRST
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let told = told.unwrap_or_default();
         told + rand::rng().random_range(Duration::ZERO..=bound.max(told / 2))
@@ -51,7 +53,9 @@ mod tests {
 
     #[test]
     fn clients_do_not_come_back_together() {
-        let waits: std::collections::BTreeSet<_> = (0..50).map(|_| Backoff::default().next(Some(LONGEST))).collect();
+        let waits: std::collections::BTreeSet<_> = (0..50)
+            .map(|_| Backoff::default().next(Some(LONGEST)))
+            .collect();
         assert!(waits.len() > 40);
     }
 }

@@ -9,7 +9,10 @@ use crate::{
 };
 use protocol::{
     Topic,
-    message::{ClientInfo, ClientMessage, ConnectedUser, GetHistory, History, RequestId, ServerMessage, Subscribe, Unsubscribe},
+    message::{
+        ClientInfo, ClientMessage, ConnectedUser, GetHistory, History, RequestId, ServerMessage,
+        Subscribe, Unsubscribe,
+    },
     topic::{Since, TopicState},
 };
 use std::{
@@ -61,7 +64,10 @@ impl Builder {
     /// The name and version of the program, for the server's logs.
     #[must_use]
     pub fn program(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
-        self.config.info = ClientInfo { name: name.into(), version: version.into() };
+        self.config.info = ClientInfo {
+            name: name.into(),
+            version: version.into(),
+        };
         self
     }
 
@@ -108,14 +114,34 @@ impl Builder {
         let api = HttpApi::new(self.config.server.clone()).with_tokens(self.config.tokens.clone());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (connection_sender, mut connection) = watch::channel(Connection::Connecting);
-        let session = Session::new(self.config, api.clone(), hub.clone(), receiver, connection_sender);
+        let session = Session::new(
+            self.config,
+            api.clone(),
+            hub.clone(),
+            receiver,
+            connection_sender,
+        );
         tokio::spawn(session.run());
         let queue = Arc::new(Semaphore::new(QUEUED_UPLOADS));
-        let inner = Inner { commands, connection: connection.clone(), hub, api, queue, tickets: AtomicU64::new(0) };
-        let settled = connection.wait_for(|now| matches!(now, Connection::Connected(_) | Connection::Closed(_))).await;
+        let inner = Inner {
+            commands,
+            connection: connection.clone(),
+            hub,
+            api,
+            queue,
+            tickets: AtomicU64::new(0),
+        };
+        let settled = connection
+            .wait_for(|now| matches!(now, Connection::Connected(_) | Connection::Closed(_)))
+            .await;
         match settled.map(|now| now.clone()) {
             Ok(Connection::Closed(error)) => Err(error),
-            Ok(_) => Ok((Client { inner: Arc::new(inner) }, events)),
+            Ok(_) => Ok((
+                Client {
+                    inner: Arc::new(inner),
+                },
+                events,
+            )),
             Err(_) => Err(Error::Closed),
         }
     }
@@ -162,12 +188,18 @@ impl Client {
         let config = Config {
             server,
             tokens: Arc::new(FixedToken::new("")),
-            info: ClientInfo { name: "sluice-client".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            info: ClientInfo {
+                name: "sluice-client".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
             parallel: 8,
             first_patience: Duration::from_secs(5),
             patience: Duration::MAX,
         };
-        Builder { config, since: Since::new() }
+        Builder {
+            config,
+            since: Since::new(),
+        }
     }
 
     /// Hands a file over. Waits only while very many are handed over already.
@@ -175,13 +207,33 @@ impl Client {
     /// # Errors
     /// If the session is over for good.
     pub async fn upload(&self, upload: Upload) -> Result<UploadHandle, Error> {
-        let permit = self.inner.queue.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let permit = self
+            .inner
+            .queue
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Closed)?;
         let ticket = self.inner.tickets.fetch_add(1, Ordering::Relaxed);
         let size = upload.source.size();
-        let (sender, progress) = watch::channel(Progress { size, sent: 0, acked: 0, state: UploadState::Queued });
-        let new = NewUpload { upload, ticket, progress: sender, permit };
+        let (sender, progress) = watch::channel(Progress {
+            size,
+            sent: 0,
+            acked: 0,
+            state: UploadState::Queued,
+        });
+        let new = NewUpload {
+            upload,
+            ticket,
+            progress: sender,
+            permit,
+        };
         self.command(Command::Upload(Box::new(new))).await?;
-        Ok(UploadHandle { ticket, progress, commands: self.inner.commands.clone() })
+        Ok(UploadHandle {
+            ticket,
+            progress,
+            commands: self.inner.commands.clone(),
+        })
     }
 
     /// A page of files, newest first. `query.id` is not used.
@@ -189,7 +241,15 @@ impl Client {
     /// # Errors
     /// If the server refuses it or the session is over for good.
     pub async fn history(&self, query: GetHistory) -> Result<History, Error> {
-        match self.request(move |id| ClientMessage::GetHistory(GetHistory { id, ..query.clone() })).await? {
+        match self
+            .request(move |id| {
+                ClientMessage::GetHistory(GetHistory {
+                    id,
+                    ..query.clone()
+                })
+            })
+            .await?
+        {
             ServerMessage::History(history) => Ok(history),
             other => Err(self.unexpected(&other)),
         }
@@ -201,7 +261,16 @@ impl Client {
     /// If the server refuses it or the session is over for good.
     pub async fn subscribe(&self, topic: Topic) -> Result<TopicState, Error> {
         let since = self.hub().position(topic);
-        match self.request(move |id| ClientMessage::Subscribe(Subscribe { id, topic, since: since.clone() })).await? {
+        match self
+            .request(move |id| {
+                ClientMessage::Subscribe(Subscribe {
+                    id,
+                    topic,
+                    since: since.clone(),
+                })
+            })
+            .await?
+        {
             ServerMessage::Subscribed(subscribed) => Ok(subscribed.state),
             other => Err(self.unexpected(&other)),
         }
@@ -212,7 +281,10 @@ impl Client {
     /// # Errors
     /// If the server refuses it or the session is over for good.
     pub async fn unsubscribe(&self, topic: Topic) -> Result<(), Error> {
-        match self.request(move |id| ClientMessage::Unsubscribe(Unsubscribe { id, topic })).await? {
+        match self
+            .request(move |id| ClientMessage::Unsubscribe(Unsubscribe { id, topic }))
+            .await?
+        {
             ServerMessage::Unsubscribed(_) => Ok(()),
             other => Err(self.unexpected(&other)),
         }
@@ -245,14 +317,25 @@ impl Client {
         }
     }
 
-    async fn request(&self, make: impl Fn(RequestId) -> ClientMessage + Send + 'static) -> Result<ServerMessage, Error> {
+    async fn request(
+        &self,
+        make: impl Fn(RequestId) -> ClientMessage + Send + 'static,
+    ) -> Result<ServerMessage, Error> {
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Request(Request { make: Box::new(make), reply })).await?;
+        self.command(Command::Request(Request {
+            make: Box::new(make),
+            reply,
+        }))
+        .await?;
         answer.await.map_err(|_| self.closed())?
     }
 
     async fn command(&self, command: Command) -> Result<(), Error> {
-        self.inner.commands.send(command).await.map_err(|_| self.closed())
+        self.inner
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| self.closed())
     }
 
     /// Why the session is over.
@@ -265,10 +348,16 @@ impl Client {
 
     fn unexpected(&self, message: &ServerMessage) -> Error {
         let server = self.inner.api.server().to_string();
-        Error::Incompatible { server, reason: format!("an unexpected reply: {}", message.to_json()) }
+        Error::Incompatible {
+            server,
+            reason: format!("an unexpected reply: {}", message.to_json()),
+        }
     }
 
     fn hub(&self) -> std::sync::MutexGuard<'_, Hub> {
-        self.inner.hub.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .hub
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -51,11 +51,28 @@ impl Events {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Notification(Notification { topic, epoch, offset, .. }) => {
-                self.positions.insert(*topic, Position { epoch: epoch.clone(), offset: *offset });
+            Event::Notification(Notification {
+                topic,
+                epoch,
+                offset,
+                ..
+            }) => {
+                self.positions.insert(
+                    *topic,
+                    Position {
+                        epoch: epoch.clone(),
+                        offset: *offset,
+                    },
+                );
             }
             Event::Topic(state) if !state.recovered => {
-                self.positions.insert(state.topic, Position { epoch: state.epoch.clone(), offset: state.offset });
+                self.positions.insert(
+                    state.topic,
+                    Position {
+                        epoch: state.epoch.clone(),
+                        offset: state.offset,
+                    },
+                );
             }
             Event::Topic(_) | Event::Missed(_) => {}
         }
@@ -90,13 +107,22 @@ struct Listener {
 
 impl Hub {
     pub(crate) fn new(since: Since) -> Self {
-        Self { listeners: Vec::new(), positions: since }
+        Self {
+            listeners: Vec::new(),
+            positions: since,
+        }
     }
 
     pub(crate) fn listen(&mut self) -> Events {
         let (sender, events) = mpsc::channel(CAPACITY);
-        self.listeners.push(Listener { events: sender, missed: BTreeSet::new() });
-        Events { events, positions: self.positions.clone() }
+        self.listeners.push(Listener {
+            events: sender,
+            missed: BTreeSet::new(),
+        });
+        Events {
+            events,
+            positions: self.positions.clone(),
+        }
     }
 
     /// What was heard of every topic, to be told when connecting.
@@ -119,7 +145,10 @@ impl Hub {
         let known = self.positions.get(&state.topic);
         let missed = known.is_some() && !state.recovered;
         if known.is_none() || missed {
-            let position = Position { epoch: state.epoch.clone(), offset: state.offset };
+            let position = Position {
+                epoch: state.epoch.clone(),
+                offset: state.offset,
+            };
             self.positions.insert(state.topic, position);
         }
         self.publish(&Event::Topic(state.clone()));
@@ -129,14 +158,20 @@ impl Hub {
     /// Takes a notification. Returns whether it is new.
     pub(crate) fn notification(&mut self, notification: &Notification) -> bool {
         let topic = notification.topic;
-        let known = self.positions.get(&topic).filter(|known| known.epoch == notification.epoch);
+        let known = self
+            .positions
+            .get(&topic)
+            .filter(|known| known.epoch == notification.epoch);
         if known.is_some_and(|known| notification.offset <= known.offset) {
             return false;
         }
         if known.is_some_and(|known| notification.offset > known.offset + 1) {
             self.publish(&Event::Missed(topic));
         }
-        let position = Position { epoch: notification.epoch.clone(), offset: notification.offset };
+        let position = Position {
+            epoch: notification.epoch.clone(),
+            offset: notification.offset,
+        };
         self.positions.insert(topic, position);
         self.publish(&Event::Notification(notification.clone()));
         true
@@ -149,9 +184,12 @@ impl Hub {
             Event::Missed(topic) => *topic,
         };
         self.listeners.retain_mut(|listener| {
-            listener.missed.retain(|topic| listener.events.try_send(Event::Missed(*topic)).is_err());
+            listener
+                .missed
+                .retain(|topic| listener.events.try_send(Event::Missed(*topic)).is_err());
             // Nothing of a topic is told after a loss that is not yet told.
-            if listener.missed.contains(&topic) || listener.events.try_send(event.clone()).is_err() {
+            if listener.missed.contains(&topic) || listener.events.try_send(event.clone()).is_err()
+            {
                 listener.missed.insert(topic);
             }
             !listener.events.is_closed()

@@ -37,7 +37,9 @@ impl Hasher {
                 bytes.copy_from_slice(context.clone().finish().as_ref());
                 Digest::new(DigestAlgorithm::Sha256, bytes)
             }
-            Self::Blake3(hasher) => Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes()),
+            Self::Blake3(hasher) => {
+                Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes())
+            }
         }
     }
 }
@@ -65,12 +67,20 @@ mod tests {
     #[test]
     fn known_answers_in_any_number_of_pieces() {
         for (algorithm, of_abc) in [
-            (DigestAlgorithm::Sha256, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-            (DigestAlgorithm::Blake3, "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"),
+            (
+                DigestAlgorithm::Sha256,
+                "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+            (
+                DigestAlgorithm::Blake3,
+                "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85",
+            ),
         ] {
             for pieces in [&["abc"][..], &["a", "", "bc"]] {
                 let mut hasher = Hasher::new(algorithm);
-                pieces.iter().for_each(|piece| hasher.update(piece.as_bytes()));
+                pieces
+                    .iter()
+                    .for_each(|piece| hasher.update(piece.as_bytes()));
                 assert_eq!(hasher.digest().to_string(), of_abc);
             }
         }

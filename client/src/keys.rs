@@ -63,7 +63,10 @@ mod tests {
         let keys = || Keys::derived(["http://h", "anna", "/photos/a.jpg"]);
         assert_eq!(keys().current(), keys().current());
         // Fixed for all versions of this client: otherwise an update would send everything again.
-        assert_eq!(keys().current().to_string(), "ade35485-0e31-8bdd-841c-2fb38a745e81");
+        assert_eq!(
+            keys().current().to_string(),
+            "ade35485-0e31-8bdd-841c-2fb38a745e81"
+        );
         assert_eq!(keys().current().0.get_version_num(), 8);
     }
 

@@ -34,7 +34,10 @@ struct Version {
 
 impl Version {
     fn of(metadata: &Metadata) -> Self {
-        Self { size: metadata.len(), modified: metadata.modified().ok() }
+        Self {
+            size: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
     }
 }
 
@@ -47,9 +50,15 @@ impl Source {
         let path = path.into();
         let metadata = tokio::fs::metadata(&path).await?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
         }
-        Ok(Self(Kind::File { path, version: Version::of(&metadata) }))
+        Ok(Self(Kind::File {
+            path,
+            version: Version::of(&metadata),
+        }))
     }
 
     /// Bytes in memory.
@@ -108,8 +117,15 @@ struct State {
 
 impl Reader {
     pub(crate) fn new(source: Source) -> Arc<Self> {
-        let state = State { file: None, hasher: Hasher::new(DigestAlgorithm::Sha256), hashed: 0 };
-        Arc::new(Self { source, state: Mutex::new(state) })
+        let state = State {
+            file: None,
+            hasher: Hasher::new(DigestAlgorithm::Sha256),
+            hashed: 0,
+        };
+        Arc::new(Self {
+            source,
+            state: Mutex::new(state),
+        })
     }
 
     /// A part of the source as a chunk frame.
@@ -143,8 +159,12 @@ impl Reader {
     fn read(&self, state: &mut State, offset: u64, len: u64) -> Result<Bytes, UploadError> {
         match &self.source.0 {
             Kind::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX)).min(bytes.len());
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let end = start
+                    .saturating_add(usize::try_from(len).unwrap_or(usize::MAX))
+                    .min(bytes.len());
                 Ok(bytes.slice(start..end))
             }
             Kind::File { path, version } => {
@@ -167,7 +187,11 @@ impl Reader {
 
     fn check(&self, state: &State) -> Result<(), UploadError> {
         match (&self.source.0, &state.file) {
-            (Kind::File { version, .. }, Some(file)) if Version::of(&file.metadata()?) != *version => Err(UploadError::Changed),
+            (Kind::File { version, .. }, Some(file))
+                if Version::of(&file.metadata()?) != *version =>
+            {
+                Err(UploadError::Changed)
+            }
             _ => Ok(()),
         }
     }
@@ -225,13 +249,20 @@ mod tests {
     #[tokio::test]
     async fn the_digest_is_right_in_whatever_order_parts_are_read() {
         let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
-        for order in [&[(0, 300_000), (300_000, 300_000)][..], &[(300_000, 300_000)], &[(0, 9), (0, 9), (9, 20), (4, 9)], &[]] {
+        for order in [
+            &[(0, 300_000), (300_000, 300_000)][..],
+            &[(300_000, 300_000)],
+            &[(0, 9), (0, 9), (9, 20), (4, 9)],
+            &[],
+        ] {
             let (_dir, _, reader) = file(&content).await;
             for &(offset, len) in order {
                 let frame = reader.frame(3, offset, len).unwrap();
                 let chunk = Chunk::decode(frame).unwrap();
                 let (start, end) = (offset as usize, (offset + len) as usize);
-                assert!(chunk.is_intact() && chunk.stream == 3 && chunk.payload == content[start..end]);
+                assert!(
+                    chunk.is_intact() && chunk.stream == 3 && chunk.payload == content[start..end]
+                );
             }
             assert_eq!(reader.digest().unwrap(), sha256(&content));
         }
@@ -240,7 +271,12 @@ mod tests {
     #[tokio::test]
     async fn bytes_in_memory_are_read_alike() {
         let reader = Reader::new(Source::bytes(&b"hello"[..]));
-        assert_eq!(Chunk::decode(reader.frame(1, 1, 3).unwrap()).unwrap().payload, "ell");
+        assert_eq!(
+            Chunk::decode(reader.frame(1, 1, 3).unwrap())
+                .unwrap()
+                .payload,
+            "ell"
+        );
         assert_eq!(reader.digest().unwrap(), sha256(b"hello"));
         assert!(!reader.has_changed());
     }
@@ -249,18 +285,32 @@ mod tests {
     async fn a_file_that_changes_is_not_sent() {
         let (_dir, path, reader) = file(b"hello").await;
         std::fs::write(&path, b"hello, world").unwrap();
-        assert!(matches!(reader.frame(1, 0, 5), Err(UploadError::Changed)), "changed before it was opened");
+        assert!(
+            matches!(reader.frame(1, 0, 5), Err(UploadError::Changed)),
+            "changed before it was opened"
+        );
 
         let (_dir, path, reader) = file(b"hello").await;
         reader.frame(1, 0, 2).unwrap();
         std::fs::write(&path, b"hel").unwrap();
-        assert!(matches!(reader.frame(1, 2, 3), Err(UploadError::Changed)), "cut short");
+        assert!(
+            matches!(reader.frame(1, 2, 3), Err(UploadError::Changed)),
+            "cut short"
+        );
         assert!(reader.has_changed());
 
         let (_dir, path, reader) = file(b"hello").await;
         reader.frame(1, 0, 5).unwrap();
-        File::options().append(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        assert!(matches!(reader.digest(), Err(UploadError::Changed)), "touched");
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert!(
+            matches!(reader.digest(), Err(UploadError::Changed)),
+            "touched"
+        );
     }
 
     #[tokio::test]

@@ -42,7 +42,10 @@ impl Tokens for FixedToken {
 
     async fn refresh(&self, _stale: &str) -> Result<String, Error> {
         let reason = "the token is not accepted".to_owned();
-        Err(Error::Unauthenticated { server: "the server".to_owned(), reason })
+        Err(Error::Unauthenticated {
+            server: "the server".to_owned(),
+            reason,
+        })
     }
 }
 
@@ -56,7 +59,10 @@ impl GrantTokens {
     /// The tokens that a signup or login at `api`'s server gave.
     #[must_use]
     pub fn new(api: HttpApi, grant: Grant) -> Self {
-        Self { api, grant: Mutex::new(Arc::new(grant)) }
+        Self {
+            api,
+            grant: Mutex::new(Arc::new(grant)),
+        }
     }
 }
 

@@ -17,8 +17,16 @@ impl Upload {
     /// This content under this description, as a file that the server has never seen.
     #[must_use]
     pub fn new(source: Source, meta: FileMeta) -> Self {
-        let meta = FileMeta { size: source.size(), ..meta };
-        Self { source, meta, keys: Keys::random(), again: false }
+        let meta = FileMeta {
+            size: source.size(),
+            ..meta
+        };
+        Self {
+            source,
+            meta,
+            keys: Keys::random(),
+            again: false,
+        }
     }
 
     /// Sends it under these keys: what was sent under them before is not sent once more, but continued. Only an upload
@@ -106,7 +114,8 @@ impl UploadHandle {
     /// # Errors
     /// If it does not come to that.
     pub async fn cached(&mut self) -> Result<FileOutcome, UploadError> {
-        self.reached(|state| matches!(state, UploadState::Cached(_)) || state.is_final()).await
+        self.reached(|state| matches!(state, UploadState::Cached(_)) || state.is_final())
+            .await
     }
 
     /// Waits until the file is stored and listed.
@@ -129,8 +138,14 @@ impl UploadHandle {
         let _ = self.commands.send(Command::Cancel(self.ticket)).await;
     }
 
-    async fn reached(&mut self, reached: impl Fn(&UploadState) -> bool) -> Result<FileOutcome, UploadError> {
-        let progress = self.progress.wait_for(|progress| reached(&progress.state)).await;
+    async fn reached(
+        &mut self,
+        reached: impl Fn(&UploadState) -> bool,
+    ) -> Result<FileOutcome, UploadError> {
+        let progress = self
+            .progress
+            .wait_for(|progress| reached(&progress.state))
+            .await;
         match progress.map(|progress| progress.state.clone()) {
             Ok(UploadState::Cached(outcome) | UploadState::Stored(outcome)) => Ok(outcome),
             Ok(UploadState::Failed(error)) => Err(error),

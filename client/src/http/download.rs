@@ -55,7 +55,12 @@ impl HttpApi {
     /// # Errors
     /// If the server refuses it or stays out of reach, if the disk fails, or if the content is damaged; `part` is removed
     /// then only in the last case.
-    pub async fn download(&self, info: &FileInfo, part: &Path, mut progress: impl FnMut(u64) + Send) -> Result<(), DownloadError> {
+    pub async fn download(
+        &self,
+        info: &FileInfo,
+        part: &Path,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<(), DownloadError> {
         for from_scratch in [false, true] {
             let mut download = Part::open(info, part, from_scratch).await?;
             let resumed = download.written > 0;
@@ -75,13 +80,20 @@ impl HttpApi {
     }
 
     /// Fetches until the part is whole.
-    async fn fetch(&self, part: &mut Part<'_>, progress: &mut (impl FnMut(u64) + Send)) -> Result<(), DownloadError> {
+    async fn fetch(
+        &self,
+        part: &mut Part<'_>,
+        progress: &mut (impl FnMut(u64) + Send),
+    ) -> Result<(), DownloadError> {
         let mut backoff = Backoff::default();
         while part.written < part.info.size {
             let before = part.written;
             let error = match self.fetch_some(part, progress).await {
                 Ok(()) if part.written == part.info.size => break,
-                Ok(()) => Error::Unreachable { server: self.server.to_string(), reason: "the answer broke off".to_owned() },
+                Ok(()) => Error::Unreachable {
+                    server: self.server.to_string(),
+                    reason: "the answer broke off".to_owned(),
+                },
                 Err(DownloadError::Server(error)) if can_pass(&error) => error,
                 Err(error) => return Err(error),
             };
@@ -92,7 +104,9 @@ impl HttpApi {
                 return Err(error.into());
             }
             let told = match &error {
-                Error::Refused(refusal) => refusal.retry_after_ms.map(std::time::Duration::from_millis),
+                Error::Refused(refusal) => {
+                    refusal.retry_after_ms.map(std::time::Duration::from_millis)
+                }
                 _ => None,
             };
             tokio::time::sleep(backoff.next(told)).await;
@@ -100,13 +114,30 @@ impl HttpApi {
         Ok(())
     }
 
-    async fn fetch_some(&self, part: &mut Part<'_>, progress: &mut (impl FnMut(u64) + Send)) -> Result<(), DownloadError> {
-        let url = self.server.at(["api", "v1", "files", &part.info.file_id.to_string(), "content"]);
+    async fn fetch_some(
+        &self,
+        part: &mut Part<'_>,
+        progress: &mut (impl FnMut(u64) + Send),
+    ) -> Result<(), DownloadError> {
+        let url = self.server.at([
+            "api",
+            "v1",
+            "files",
+            &part.info.file_id.to_string(),
+            "content",
+        ]);
         let from = part.written;
         let response = self
             .authenticated(|| {
-                let request = self.http.get(url.clone()).header(ACCEPT_ENCODING, "identity");
-                if from > 0 { request.header(RANGE, format!("bytes={from}-")) } else { request }
+                let request = self
+                    .http
+                    .get(url.clone())
+                    .header(ACCEPT_ENCODING, "identity");
+                if from > 0 {
+                    request.header(RANGE, format!("bytes={from}-"))
+                } else {
+                    request
+                }
             })
             .await?;
         if from > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
@@ -123,10 +154,28 @@ impl HttpApi {
 }
 
 impl<'a> Part<'a> {
-    async fn open(info: &'a FileInfo, path: &Path, from_scratch: bool) -> Result<Self, DownloadError> {
-        let file = File::options().create(true).read(true).write(true).truncate(from_scratch).open(path).await?;
-        let algorithm = info.digest.map(|digest| digest.algorithm).unwrap_or_default();
-        let mut part = Self { info, file, hasher: Hasher::new(algorithm), written: 0 };
+    async fn open(
+        info: &'a FileInfo,
+        path: &Path,
+        from_scratch: bool,
+    ) -> Result<Self, DownloadError> {
+        let file = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(from_scratch)
+            .open(path)
+            .await?;
+        let algorithm = info
+            .digest
+            .map(|digest| digest.algorithm)
+            .unwrap_or_default();
+        let mut part = Self {
+            info,
+            file,
+            hasher: Hasher::new(algorithm),
+            written: 0,
+        };
         if part.file.metadata().await?.len() > info.size {
             part.restart().await?;
         }
@@ -146,7 +195,11 @@ impl<'a> Part<'a> {
     async fn restart(&mut self) -> Result<(), DownloadError> {
         self.file.set_len(0).await?;
         self.file.rewind().await?;
-        let algorithm = self.info.digest.map(|digest| digest.algorithm).unwrap_or_default();
+        let algorithm = self
+            .info
+            .digest
+            .map(|digest| digest.algorithm)
+            .unwrap_or_default();
         self.hasher = Hasher::new(algorithm);
         self.written = 0;
         Ok(())
@@ -164,7 +217,11 @@ impl<'a> Part<'a> {
 
     /// Whether it is the file. One whose digest nobody knows can only have the right size.
     fn is_intact(&self) -> bool {
-        self.written == self.info.size && self.info.digest.is_none_or(|digest| digest == self.hasher.digest())
+        self.written == self.info.size
+            && self
+                .info
+                .digest
+                .is_none_or(|digest| digest == self.hasher.digest())
     }
 }
 
@@ -172,7 +229,10 @@ impl<'a> Part<'a> {
 fn can_pass(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. } => true,
-        Error::Refused(refusal) => matches!(refusal.code, ErrorCode::Unavailable | ErrorCode::RateLimited | ErrorCode::Internal),
+        Error::Refused(refusal) => matches!(
+            refusal.code,
+            ErrorCode::Unavailable | ErrorCode::RateLimited | ErrorCode::Internal
+        ),
         _ => false,
     }
 }

@@ -41,11 +41,17 @@ impl HttpApi {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .read_timeout(READ_DEADLINE)
+            // The socket knows no proxy; half a client behind one would only confuse.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("sluice-client/", env!("CARGO_PKG_VERSION")))
             .build()
             .expect("TLS is usable");
-        Self { server, http, tokens: None }
+        Self {
+            server,
+            http,
+            tokens: None,
+        }
     }
 
     /// The same with tokens; one that is refused is exchanged once.
@@ -66,8 +72,12 @@ impl HttpApi {
     /// # Errors
     /// `conflict` if the name is taken, `invalid-message` if name or password are not acceptable.
     pub async fn signup(&self, user_name: &str, password: &str) -> Result<Grant, Error> {
-        let body = Signup { user_name: user_name.to_owned(), password: password.to_owned() };
-        self.plain(Method::POST, self.server.at(["auth", "signup"]), &body).await
+        let body = Signup {
+            user_name: user_name.to_owned(),
+            password: password.to_owned(),
+        };
+        self.plain(Method::POST, self.server.at(["auth", "signup"]), &body)
+            .await
     }
 
     /// Logs in.
@@ -75,8 +85,15 @@ impl HttpApi {
     /// # Errors
     /// [`Error::Unauthenticated`] if name and password do not fit.
     pub async fn login(&self, user_name: &str, password: &str) -> Result<Grant, Error> {
-        let body = Login { password: password.to_owned() };
-        self.plain(Method::PUT, self.server.at(["auth", "login", user_name]), &body).await
+        let body = Login {
+            password: password.to_owned(),
+        };
+        self.plain(
+            Method::PUT,
+            self.server.at(["auth", "login", user_name]),
+            &body,
+        )
+        .await
     }
 
     /// Exchanges a refresh token, which works once.
@@ -84,8 +101,11 @@ impl HttpApi {
     /// # Errors
     /// [`Error::Unauthenticated`] if it is used, expired or revoked.
     pub async fn refresh(&self, refresh_token: &str) -> Result<Grant, Error> {
-        let body = Refresh { refresh_token: refresh_token.to_owned() };
-        self.plain(Method::POST, self.server.at(["auth", "refresh"]), &body).await
+        let body = Refresh {
+            refresh_token: refresh_token.to_owned(),
+        };
+        self.plain(Method::POST, self.server.at(["auth", "refresh"]), &body)
+            .await
     }
 
     /// Ends every session of this user.
@@ -94,7 +114,9 @@ impl HttpApi {
     /// [`Error::Unauthenticated`] if the user is not logged in.
     pub async fn logout(&self, user_name: &str) -> Result<(), Error> {
         let url = self.server.at(["auth", "logout", user_name]);
-        self.authenticated(|| self.http.request(Method::PUT, url.clone())).await.map(drop)
+        self.authenticated(|| self.http.request(Method::PUT, url.clone()))
+            .await
+            .map(drop)
     }
 
     /// Who the token belongs to.
@@ -110,7 +132,8 @@ impl HttpApi {
     /// # Errors
     /// If the server refuses it.
     pub async fn files(&self, query: &FileQuery) -> Result<FilePage, Error> {
-        self.get(self.server.at(["api", "v1", "files"]), query).await
+        self.get(self.server.at(["api", "v1", "files"]), query)
+            .await
     }
 
     /// One file.
@@ -118,7 +141,8 @@ impl HttpApi {
     /// # Errors
     /// `not-found` if there is none that the caller may see.
     pub async fn file(&self, id: FileId) -> Result<FileInfo, Error> {
-        self.get(self.server.at(["api", "v1", "files", &id.to_string()]), &()).await
+        self.get(self.server.at(["api", "v1", "files", &id.to_string()]), &())
+            .await
     }
 
     /// The state of an upload, also after it ended.
@@ -126,16 +150,34 @@ impl HttpApi {
     /// # Errors
     /// `not-found` if there is none that the caller may see.
     pub async fn upload(&self, id: UploadId) -> Result<UploadView, Error> {
-        self.get(self.server.at(["api", "v1", "uploads", &id.to_string()]), &()).await
+        self.get(
+            self.server.at(["api", "v1", "uploads", &id.to_string()]),
+            &(),
+        )
+        .await
     }
 
-    async fn plain<T: DeserializeOwned>(&self, method: Method, url: Url, body: &impl Serialize) -> Result<T, Error> {
-        let request = self.http.request(method, url).json(body).header(ACCEPT, "application/json");
+    async fn plain<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = self
+            .http
+            .request(method, url)
+            .json(body)
+            .header(ACCEPT, "application/json");
         self.read(self.send(request).await?).await
     }
 
     async fn get<T: DeserializeOwned>(&self, url: Url, query: &impl Serialize) -> Result<T, Error> {
-        let make = || self.http.get(url.clone()).query(query).header(ACCEPT, "application/json");
+        let make = || {
+            self.http
+                .get(url.clone())
+                .query(query)
+                .header(ACCEPT, "application/json")
+        };
         self.read(self.authenticated(make).await?).await
     }
 
@@ -155,26 +197,40 @@ impl HttpApi {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         if status.is_redirection() {
             let reason = format!("it answers {status}; use the address it redirects to");
-            return Err(Error::Incompatible { server: self.server.to_string(), reason });
+            return Err(Error::Incompatible {
+                server: self.server.to_string(),
+                reason,
+            });
         }
         let body = response.text().await.unwrap_or_default();
         let refusal = problem::read(status, &body);
         if status == StatusCode::UNAUTHORIZED {
-            let reason = refusal.detail.unwrap_or_else(|| refusal.code.title().to_lowercase());
-            return Err(Error::Unauthenticated { server: self.server.to_string(), reason });
+            let reason = refusal
+                .detail
+                .unwrap_or_else(|| refusal.code.title().to_lowercase());
+            return Err(Error::Unauthenticated {
+                server: self.server.to_string(),
+                reason,
+            });
         }
         Err(Error::Refused(refusal))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|error| Error::Incompatible {
             server: self.server.to_string(),
             reason: format!("its answer is not what was asked for: {error}"),
@@ -182,7 +238,10 @@ impl HttpApi {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
-        Error::Unreachable { server: self.server.to_string(), reason: root_cause(error) }
+        Error::Unreachable {
+            server: self.server.to_string(),
+            reason: root_cause(error),
+        }
     }
 }
 

@@ -22,7 +22,11 @@ pub(super) fn read(status: StatusCode, body: &str) -> Refusal {
         (Some(_), detail) => detail,
         (None, Some(detail)) => Some(format!("{} {detail}", problem.code).trim_start().to_owned()),
         (None, None) if problem.title.is_empty() => Some(format!("the server answers {status}")),
-        (None, None) => Some(format!("{} {}", problem.code, problem.title).trim_start().to_owned()),
+        (None, None) => Some(
+            format!("{} {}", problem.code, problem.title)
+                .trim_start()
+                .to_owned(),
+        ),
     };
     Refusal {
         code: known.unwrap_or_else(|| general_code(status)),
@@ -39,7 +43,9 @@ fn general_code(status: StatusCode) -> ErrorCode {
         StatusCode::NOT_FOUND => ErrorCode::NotFound,
         StatusCode::CONFLICT => ErrorCode::Conflict,
         StatusCode::TOO_MANY_REQUESTS => ErrorCode::RateLimited,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => ErrorCode::Unavailable,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            ErrorCode::Unavailable
+        }
         status if status.is_server_error() => ErrorCode::Internal,
         _ => ErrorCode::InvalidMessage,
     }
@@ -52,11 +58,31 @@ mod tests {
     #[test]
     fn whatever_comes_is_a_refusal() {
         for (status, body, expected) in [
-            (409, r#"{"code":"conflict","title":"t","detail":"the name is taken"}"#, "conflict: the name is taken"),
-            (404, r#"{"code":"not-found","title":"t","status":404}"#, "not-found"),
-            (403, r#"{"code":"moon-full","title":"The moon"}"#, "forbidden: moon-full The moon"),
-            (502, "<html>nginx</html>", "unavailable: the server answers 502 Bad Gateway"),
-            (400, "", "invalid-message: the server answers 400 Bad Request"),
+            (
+                409,
+                r#"{"code":"conflict","title":"t","detail":"the name is taken"}"#,
+                "conflict: the name is taken",
+            ),
+            (
+                404,
+                r#"{"code":"not-found","title":"t","status":404}"#,
+                "not-found",
+            ),
+            (
+                403,
+                r#"{"code":"moon-full","title":"The moon"}"#,
+                "forbidden: moon-full The moon",
+            ),
+            (
+                502,
+                "<html>nginx</html>",
+                "unavailable: the server answers 502 Bad Gateway",
+            ),
+            (
+                400,
+                "",
+                "invalid-message: the server answers 400 Bad Request",
+            ),
         ] {
             let refusal = read(StatusCode::from_u16(status).unwrap(), body);
             assert_eq!(refusal.to_string(), expected);

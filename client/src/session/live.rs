@@ -32,6 +32,9 @@ const AHEAD: usize = 4;
 /// Questions for the status of uploads under way at once.
 const LOOKUPS: usize = 4;
 
+/// A heartbeat faster than this is a mistake of the server's, and no reason to reconnect all the time.
+const SHORTEST_HEARTBEAT_MS: u64 = 50;
+
 /// Time to read what the server said before it stopped reading.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -84,13 +87,17 @@ impl<'a> Live<'a> {
             tokens,
             token,
             fresh_token: None,
-            silence: Duration::from_millis(connected.heartbeat_ms.max(1)) * 2,
+            silence: Duration::from_millis(connected.heartbeat_ms.max(SHORTEST_HEARTBEAT_MS)) * 2,
             heard_at: Instant::now(),
             broken_at: None,
             state,
         };
         connected.topics.iter().for_each(|topic| live.topic(topic));
-        for message in live.state.requests.resubscribe(&mut live.state.sender, &since) {
+        for message in live
+            .state
+            .requests
+            .resubscribe(&mut live.state.sender, &since)
+        {
             live.say(&message);
         }
         live
@@ -113,7 +120,9 @@ impl<'a> Live<'a> {
     /// Waits for one thing to happen and does what it calls for.
     async fn turn(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), End> {
         let wake_at = self.wake_at();
-        let Some(socket) = &mut self.socket else { return Err(End::Fatal(Error::Closed)) };
+        let Some(socket) = &mut self.socket else {
+            return Err(End::Fatal(Error::Closed));
+        };
         let frames = self.frames.clone();
         let can_write = self.frame.is_some() && self.broken_at.is_none();
         let fresh_token = async { self.fresh_token.as_mut()?.await.into() };
@@ -158,16 +167,27 @@ impl<'a> Live<'a> {
     }
 
     fn read(&mut self, chunk: ChunkRef) {
-        let Some(reader) = self.state.uploads.reader(chunk.transfer) else { return };
-        let frame = tokio::task::spawn_blocking(move || reader.frame(chunk.stream, chunk.offset, chunk.len));
-        let step = frame.map(move |frame| Step::Chunk(chunk, frame.unwrap_or(Err(UploadError::Cancelled))));
+        let Some(reader) = self.state.uploads.reader(chunk.transfer) else {
+            return;
+        };
+        let frame = tokio::task::spawn_blocking(move || {
+            reader.frame(chunk.stream, chunk.offset, chunk.len)
+        });
+        let step = frame
+            .map(move |frame| Step::Chunk(chunk, frame.unwrap_or(Err(UploadError::Cancelled))));
         self.steps.push_back(step.boxed());
     }
 
     fn hash(&mut self, id: TransferId) {
-        let Some(reader) = self.state.uploads.reader(id) else { return };
+        let Some(reader) = self.state.uploads.reader(id) else {
+            return;
+        };
         let digest = tokio::task::spawn_blocking(move || reader.digest());
-        self.digests.push(digest.map(move |digest| (id, digest.unwrap_or(Err(UploadError::Cancelled)))).boxed());
+        self.digests.push(
+            digest
+                .map(move |digest| (id, digest.unwrap_or(Err(UploadError::Cancelled))))
+                .boxed(),
+        );
     }
 
     /// The next step is ready to be sent, unless its upload has moved on meanwhile.
@@ -176,7 +196,11 @@ impl<'a> Live<'a> {
             Step::Message(message) => self.frame = Some(message),
             Step::Chunk(chunk, _) if !self.state.sender.is_open(chunk.stream) => {}
             Step::Chunk(_, Ok(frame)) => self.frame = Some(binary(frame)),
-            Step::Chunk(chunk, Err(error)) => self.state.uploads.fail(&mut self.state.sender, chunk.transfer, error),
+            Step::Chunk(chunk, Err(error)) => {
+                self.state
+                    .uploads
+                    .fail(&mut self.state.sender, chunk.transfer, error);
+            }
         }
     }
 
@@ -205,7 +229,9 @@ impl<'a> Live<'a> {
         match message {
             ServerMessage::Notification(notification) => self.notification(notification),
             ServerMessage::Subscribed(subscribed) => self.topic(&subscribed.state),
-            ServerMessage::Unsubscribed(unsubscribed) => self.state.hub().forget(unsubscribed.topic),
+            ServerMessage::Unsubscribed(unsubscribed) => {
+                self.state.hub().forget(unsubscribed.topic);
+            }
             ServerMessage::TokenExpiring(_) => self.refresh_token(),
             ServerMessage::Draining(draining) => {
                 self.state.sender.draining();
@@ -214,7 +240,8 @@ impl<'a> Live<'a> {
             ServerMessage::Error(error) if error.id.is_none() && error.stream.is_none() => {
                 tracing::debug!(refusal = %error.refusal, "the server reports an error");
                 if error.refusal.code == ErrorCode::RateLimited {
-                    self.state.retry_after = error.refusal.retry_after_ms.map(Duration::from_millis);
+                    self.state.retry_after =
+                        error.refusal.retry_after_ms.map(Duration::from_millis);
                 }
             }
             _ => {}
@@ -252,7 +279,10 @@ impl<'a> Live<'a> {
             Ok(token) => {
                 self.token.clone_from(&token);
                 let id = self.state.sender.next_request_id();
-                self.say(&ClientMessage::Refresh(Refresh { id, access_token: token }));
+                self.say(&ClientMessage::Refresh(Refresh {
+                    id,
+                    access_token: token,
+                }));
             }
             // The server closes the session when the old one expires; that is when it counts.
             Err(error) => tracing::debug!(%error, "can't get a fresh token"),
@@ -261,16 +291,30 @@ impl<'a> Live<'a> {
 
     /// When something is due without anything happening.
     fn wake_at(&self) -> Instant {
-        let sender = self.state.sender.next_timeout().map(|timeout| self.state.origin + timeout);
-        let lookup = self.state.uploads.next_lookup_at().filter(|_| self.lookups.len() < LOOKUPS);
+        let sender = self
+            .state
+            .sender
+            .next_timeout()
+            .map(|timeout| self.state.origin + timeout);
+        let lookup = self
+            .state
+            .uploads
+            .next_lookup_at()
+            .filter(|_| self.lookups.len() < LOOKUPS);
         let last_words = self.broken_at.map(|at| at + LAST_WORDS);
-        [sender, lookup, last_words].into_iter().flatten().fold(self.heard_at + self.silence, Instant::min)
+        [sender, lookup, last_words]
+            .into_iter()
+            .flatten()
+            .fold(self.heard_at + self.silence, Instant::min)
     }
 
     fn wake(&mut self) -> Result<(), End> {
         let now = Instant::now();
         if now >= self.heard_at + self.silence {
-            return Err(End::Lost(format!("nothing heard for {} s", self.silence.as_secs_f32())));
+            return Err(End::Lost(format!(
+                "nothing heard for {} s",
+                self.silence.as_secs_f32()
+            )));
         }
         if self.broken_at.is_some_and(|at| now >= at + LAST_WORDS) {
             return Err(End::Lost("the connection broke".to_owned()));
@@ -279,7 +323,8 @@ impl<'a> Live<'a> {
             && let Some(upload) = self.state.uploads.next_lookup(now)
         {
             let api = self.state.api.clone();
-            self.lookups.push(async move { (upload, api.upload(upload).await) }.boxed());
+            self.lookups
+                .push(async move { (upload, api.upload(upload).await) }.boxed());
         }
         Ok(())
     }

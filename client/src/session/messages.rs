@@ -37,15 +37,24 @@ fn unknown_refusal(text: &str) -> Option<ErrorMessage> {
         expected: Option<u64>,
         retry_after_ms: Option<u64>,
     }
-    let loose: Loose = serde_json::from_str(text).ok().filter(|loose: &Loose| loose.r#type == "error")?;
-    let detail = loose.detail.map(|detail| format!(", {detail}")).unwrap_or_default();
+    let loose: Loose = serde_json::from_str(text)
+        .ok()
+        .filter(|loose: &Loose| loose.r#type == "error")?;
+    let detail = loose
+        .detail
+        .map(|detail| format!(", {detail}"))
+        .unwrap_or_default();
     Some(ErrorMessage {
         id: loose.id,
         stream: loose.stream,
         upload_id: loose.upload_id,
         retryable: loose.retryable,
         refusal: Refusal {
-            code: if loose.retryable { ErrorCode::Unavailable } else { ErrorCode::Forbidden },
+            code: if loose.retryable {
+                ErrorCode::Unavailable
+            } else {
+                ErrorCode::Forbidden
+            },
             detail: Some(format!("{} ({}{detail})", loose.code, loose.title)),
             expected: loose.expected,
             retry_after_ms: loose.retry_after_ms,
@@ -68,7 +77,10 @@ pub(super) fn reply_id(message: &ServerMessage) -> Option<RequestId> {
         ServerMessage::Acknowledged(reply) => Some(reply.id),
         ServerMessage::Alive(reply) => reply.id,
         ServerMessage::Error(reply) => reply.id,
-        ServerMessage::ChunkAcked(_) | ServerMessage::Notification(_) | ServerMessage::TokenExpiring(_) | ServerMessage::Draining(_) => None,
+        ServerMessage::ChunkAcked(_)
+        | ServerMessage::Notification(_)
+        | ServerMessage::TokenExpiring(_)
+        | ServerMessage::Draining(_) => None,
     }
 }
 
@@ -78,7 +90,13 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_skipped() {
-        for text in ["", "7", "{}", r#"{"type":"moon-phase","full":true}"#, r#"{"type":"error"}"#] {
+        for text in [
+            "",
+            "7",
+            "{}",
+            r#"{"type":"moon-phase","full":true}"#,
+            r#"{"type":"error"}"#,
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
@@ -86,9 +104,17 @@ mod tests {
     #[test]
     fn an_unknown_code_is_still_a_refusal() {
         let text = r#"{"type":"error","id":3,"code":"moon-full","title":"The moon","retryable":true,"retry_after_ms":9,"detail":"wait"}"#;
-        let Some(ServerMessage::Error(error)) = parse(text) else { panic!("an error was sent") };
-        assert_eq!((error.id, error.retryable, error.refusal.code), (Some(3), true, ErrorCode::Unavailable));
-        assert_eq!(error.refusal.to_string(), "unavailable: moon-full (The moon, wait)");
+        let Some(ServerMessage::Error(error)) = parse(text) else {
+            panic!("an error was sent")
+        };
+        assert_eq!(
+            (error.id, error.retryable, error.refusal.code),
+            (Some(3), true, ErrorCode::Unavailable)
+        );
+        assert_eq!(
+            error.refusal.to_string(),
+            "unavailable: moon-full (The moon, wait)"
+        );
         assert_eq!(error.refusal.retry_after_ms, Some(9));
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum End {
         code: u16,
         /// What the server says.
         reason: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// It is no use to try again.
     Fatal(Error),
@@ -170,7 +172,9 @@ impl Session {
                 break error;
             }
         };
-        self.state.uploads.fail_all(&UploadError::Session(error.clone()));
+        self.state
+            .uploads
+            .fail_all(&UploadError::Session(error.clone()));
         self.state.requests.fail_all(&error);
         self.connection.send_replace(Connection::Closed(error));
         // Whoever waits for this sees by the channel's end that it is done.
@@ -184,9 +188,14 @@ impl Session {
         };
         let since = self.state.hub().since();
         let id = self.state.sender.next_request_id();
-        let connect = self.state.requests.connect_message(id, token.clone(), since, self.config.info.clone());
+        let connect =
+            self.state
+                .requests
+                .connect_message(id, token.clone(), since, self.config.info.clone());
         let server = self.config.server.clone();
-        let opened = self.serving(async move { Socket::open(&server, connect).await }).await;
+        let opened = self
+            .serving(async move { Socket::open(&server, connect).await })
+            .await;
         let (socket, connected) = match opened.and_then(|opened| opened) {
             Ok(opened) => opened,
             Err(end) => return self.refuse_token(end, token),
@@ -235,11 +244,18 @@ impl Session {
     /// Notes that the server refused this token, if that is how the connection ended.
     fn refuse_token(&mut self, end: End, token: String) -> End {
         match end {
-            End::Closed { code: verdict::UNAUTHENTICATED, reason } if self.exchanged => {
+            End::Closed {
+                code: verdict::UNAUTHENTICATED,
+                reason,
+                ..
+            } if self.exchanged => {
                 let server = self.config.server.to_string();
                 End::Fatal(Error::Unauthenticated { server, reason })
             }
-            End::Closed { code: verdict::UNAUTHENTICATED, .. } => {
+            End::Closed {
+                code: verdict::UNAUTHENTICATED,
+                ..
+            } => {
                 self.stale = Some(token);
                 end
             }
@@ -251,18 +267,30 @@ impl Session {
     async fn prepare_next(&mut self, end: End) -> Result<(), Error> {
         self.state.sender.disconnected();
         self.state.requests.disconnected();
-        let told = self.state.retry_after.take();
+        let announced = self.state.retry_after.take();
         let (reason, wait) = match verdict::after(end, &self.config.server) {
             Verdict::Stop(error) => return Err(error),
             Verdict::ReconnectNow(reason) => (reason, Duration::ZERO),
-            Verdict::Reconnect { reason, at_least } => (reason, self.backoff.next(told.or(at_least))),
+            Verdict::Reconnect { reason, at_least } => {
+                (reason, self.backoff.next(announced.max(at_least)))
+            }
         };
-        let patience = if self.ever_connected { self.config.patience } else { self.config.first_patience };
+        let patience = if self.ever_connected {
+            self.config.patience
+        } else {
+            self.config.first_patience
+        };
         if self.lost_at.elapsed() + wait.min(Duration::from_secs(1)) > patience {
-            return Err(Error::Unreachable { server: self.config.server.to_string(), reason });
+            return Err(Error::Unreachable {
+                server: self.config.server.to_string(),
+                reason,
+            });
         }
         tracing::debug!(%reason, ?wait, failures = self.backoff.failures(), "connecting again");
-        self.connection.send_replace(Connection::Waiting { reason, retry_in: wait });
+        self.connection.send_replace(Connection::Waiting {
+            reason,
+            retry_in: wait,
+        });
         match self.serving(tokio::time::sleep(wait)).await {
             Err(End::Fatal(error)) => Err(error),
             _ => Ok(()),

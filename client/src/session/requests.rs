@@ -8,7 +8,7 @@ use protocol::{
     session::client::Sender,
     topic::Since,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tokio::sync::oneshot;
 
 /// A question to the server and where its answer goes.
@@ -22,21 +22,21 @@ pub(crate) struct Request {
 /// Requests that are not answered, and the topics to subscribe to in every session.
 #[derive(Default)]
 pub(super) struct Requests {
-    to_ask: Vec<Request>,
+    to_ask: VecDeque<Request>,
     asked: BTreeMap<RequestId, Request>,
     topics: BTreeSet<Topic>,
 }
 
 impl Requests {
     pub(super) fn add(&mut self, request: Request) {
-        self.to_ask.push(request);
+        self.to_ask.push_back(request);
     }
 
     /// What to send, now that there is a connection.
     pub(super) fn next(&mut self, sender: &mut Sender) -> Option<ClientMessage> {
         let request = loop {
             // Nobody waits for the answer of some: they need not be asked.
-            let request = self.to_ask.pop()?;
+            let request = self.to_ask.pop_front()?;
             if !request.reply.is_closed() {
                 break request;
             }
@@ -48,16 +48,31 @@ impl Requests {
     }
 
     /// The first message of a session; topics that were subscribed to are asked for by a `subscribe` of their own.
-    pub(super) fn connect_message(&self, id: RequestId, token: String, mut since: Since, info: ClientInfo) -> Connect {
+    pub(super) fn connect_message(
+        &self,
+        id: RequestId,
+        token: String,
+        mut since: Since,
+        info: ClientInfo,
+    ) -> Connect {
         since.retain(|topic, _| !self.topics.contains(topic));
-        Connect { id, access_token: Some(token), since: Some(since).filter(|since| !since.is_empty()), client: Some(info) }
+        Connect {
+            id,
+            access_token: Some(token),
+            since: Some(since).filter(|since| !since.is_empty()),
+            client: Some(info),
+        }
     }
 
     /// The subscriptions of a new session.
     pub(super) fn resubscribe(&self, sender: &mut Sender, since: &Since) -> Vec<ClientMessage> {
         let subscribe = |topic: &Topic| {
             let id = sender.next_request_id();
-            ClientMessage::Subscribe(Subscribe { id, topic: *topic, since: since.get(topic).cloned() })
+            ClientMessage::Subscribe(Subscribe {
+                id,
+                topic: *topic,
+                since: since.get(topic).cloned(),
+            })
         };
         self.topics.iter().map(subscribe).collect()
     }
@@ -65,11 +80,17 @@ impl Requests {
     /// Takes a reply if it is one of these requests'.
     pub(super) fn hear(&mut self, message: &ServerMessage) {
         match message {
-            ServerMessage::Subscribed(subscribed) => drop(self.topics.insert(subscribed.state.topic)),
-            ServerMessage::Unsubscribed(unsubscribed) => drop(self.topics.remove(&unsubscribed.topic)),
+            ServerMessage::Subscribed(subscribed) => {
+                self.topics.insert(subscribed.state.topic);
+            }
+            ServerMessage::Unsubscribed(unsubscribed) => {
+                self.topics.remove(&unsubscribed.topic);
+            }
             _ => {}
         }
-        let Some(request) = reply_id(message).and_then(|id| self.asked.remove(&id)) else { return };
+        let Some(request) = reply_id(message).and_then(|id| self.asked.remove(&id)) else {
+            return;
+        };
         let answer = match message {
             ServerMessage::Error(error) => Err(Error::Refused(error.refusal.clone())),
             other => Ok(other.clone()),
@@ -80,7 +101,8 @@ impl Requests {
 
     /// The connection is lost: what was not answered is asked again.
     pub(super) fn disconnected(&mut self) {
-        self.to_ask.extend(std::mem::take(&mut self.asked).into_values());
+        self.to_ask
+            .extend(std::mem::take(&mut self.asked).into_values());
     }
 
     pub(super) fn fail_all(&mut self, error: &Error) {

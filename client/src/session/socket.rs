@@ -1,10 +1,7 @@
 //! Opens a socket and says `connect`; frames go out through a task of its own, so that a server that reads slowly never
 //! keeps the client from reading.
 
-use super::{
-    End,
-    messages::{parse, reply_id},
-};
+use super::{End, messages::parse};
 use crate::{Error, ServerUrl, tls};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream::SplitStream};
@@ -69,9 +66,14 @@ pub(super) enum Incoming {
 
 impl Socket {
     /// Opens a socket and a session in it.
-    pub(super) async fn open(server: &ServerUrl, connect: Connect) -> Result<(Self, Box<Connected>), End> {
+    pub(super) async fn open(
+        server: &ServerUrl,
+        connect: Connect,
+    ) -> Result<(Self, Box<Connected>), End> {
         let lost = || End::Lost(format!("no answer within {} s", OPEN_DEADLINE.as_secs()));
-        let stream = timeout(OPEN_DEADLINE, upgrade(server)).await.map_err(|_| lost())??;
+        let stream = timeout(OPEN_DEADLINE, upgrade(server))
+            .await
+            .map_err(|_| lost())??;
         let (mut sink, incoming) = stream.split();
         let (frames, mut to_write) = mpsc::channel::<Message>(FRAMES);
         let writer = tokio::spawn(async move {
@@ -82,9 +84,20 @@ impl Socket {
                 }
             }
         });
-        let mut socket = Self { incoming, frames, writer };
-        let lost = || End::Lost(format!("no `connected` within {} s", CONNECTED_DEADLINE.as_secs()));
-        let connected = timeout(CONNECTED_DEADLINE, socket.connect(connect)).await.map_err(|_| lost())??;
+        let mut socket = Self {
+            incoming,
+            frames,
+            writer,
+        };
+        let lost = || {
+            End::Lost(format!(
+                "no `connected` within {} s",
+                CONNECTED_DEADLINE.as_secs()
+            ))
+        };
+        let connected = timeout(CONNECTED_DEADLINE, socket.connect(connect))
+            .await
+            .map_err(|_| lost())??;
         Ok((socket, connected))
     }
 
@@ -95,16 +108,23 @@ impl Socket {
         loop {
             match self.next().await {
                 Incoming::Message(message) => match *message {
-                    ServerMessage::Connected(connected) if connected.id == id => return Ok(Box::new(connected)),
+                    ServerMessage::Connected(connected) if connected.id == id => {
+                        return Ok(Box::new(connected));
+                    }
                     // The close that follows says what to do about it.
-                    ServerMessage::Error(error) if reply_id(&ServerMessage::Error(error.clone())) == Some(id) => {
-                        refusal = Some(error.refusal.to_string());
+                    ServerMessage::Error(error) if error.id == Some(id) => {
+                        refusal = Some(error.refusal);
                     }
                     _ => {}
                 },
                 Incoming::Life => {}
-                Incoming::End(End::Closed { code, reason }) => {
-                    return Err(End::Closed { code, reason: refusal.unwrap_or(reason) });
+                Incoming::End(End::Closed { code, reason, .. }) => {
+                    let told = refusal.as_ref().and_then(|refusal| refusal.retry_after_ms);
+                    return Err(End::Closed {
+                        code,
+                        reason: refusal.map_or(reason, |refusal| refusal.to_string()),
+                        retry_after: told.map(Duration::from_millis),
+                    });
                 }
                 Incoming::End(end) => return Err(end),
             }
@@ -119,11 +139,20 @@ impl Socket {
     /// The next thing that comes in.
     pub(super) async fn next(&mut self) -> Incoming {
         match self.incoming.next().await {
-            Some(Ok(Message::Text(text))) => parse(&text).map_or(Incoming::Life, |message| Incoming::Message(Box::new(message))),
+            Some(Ok(Message::Text(text))) => parse(&text).map_or(Incoming::Life, |message| {
+                Incoming::Message(Box::new(message))
+            }),
             Some(Ok(Message::Close(Some(close)))) => {
-                Incoming::End(End::Closed { code: close.code.into(), reason: close.reason.to_string() })
+                let (code, reason) = (close.code.into(), close.reason.to_string());
+                Incoming::End(End::Closed {
+                    code,
+                    reason,
+                    retry_after: None,
+                })
             }
-            Some(Ok(Message::Close(None))) | None => Incoming::End(End::Lost("the connection was closed".to_owned())),
+            Some(Ok(Message::Close(None))) | None => {
+                Incoming::End(End::Lost("the connection was closed".to_owned()))
+            }
             Some(Ok(_)) => Incoming::Life,
             Some(Err(error)) => Incoming::End(End::Lost(format!("the connection broke: {error}"))),
         }
@@ -158,10 +187,21 @@ pub(super) fn binary(frame: Bytes) -> Message {
 }
 
 async fn upgrade(server: &ServerUrl) -> Result<Stream, End> {
-    let incompatible = |reason: String| End::Fatal(Error::Incompatible { server: server.to_string(), reason });
-    let uri: Uri = server.socket().as_str().parse().map_err(|error| incompatible(format!("{error}")))?;
+    let incompatible = |reason: String| {
+        End::Fatal(Error::Incompatible {
+            server: server.to_string(),
+            reason,
+        })
+    };
+    let uri: Uri = server
+        .socket()
+        .as_str()
+        .parse()
+        .map_err(|error| incompatible(format!("{error}")))?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
-    let stream = dial(server).await.map_err(|error| End::Lost(error.to_string()))?;
+    let stream = dial(server)
+        .await
+        .map_err(|error| End::Lost(error.to_string()))?;
     let config = WebSocketConfig::default()
         .read_buffer_size(16 << 10)
         .write_buffer_size(0)
@@ -173,9 +213,13 @@ async fn upgrade(server: &ServerUrl) -> Result<Stream, End> {
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Err(End::Lost(format!("the server answers {status}")))
             }
-            status => Err(incompatible(format!("it answers {status} where a Sluice server has its socket"))),
+            status => Err(incompatible(format!(
+                "it answers {status} where a Sluice server has its socket"
+            ))),
         },
-        Err(tungstenite::Error::Protocol(error)) if !is_network(&error) => Err(incompatible(error.to_string())),
+        Err(tungstenite::Error::Protocol(error)) if !is_network(&error) => {
+            Err(incompatible(error.to_string()))
+        }
         Err(error) => Err(End::Lost(error.to_string())),
     }
 }
@@ -183,7 +227,10 @@ async fn upgrade(server: &ServerUrl) -> Result<Stream, End> {
 /// Whether it is rather the network's fault than the server's.
 fn is_network(error: &tungstenite::error::ProtocolError) -> bool {
     use tungstenite::error::ProtocolError;
-    matches!(error, ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake)
+    matches!(
+        error,
+        ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake
+    )
 }
 
 async fn dial(server: &ServerUrl) -> io::Result<Box<dyn Io>> {
@@ -194,7 +241,8 @@ async fn dial(server: &ServerUrl) -> io::Result<Box<dyn Io>> {
         return Ok(Box::new(stream));
     }
     let config = tls::config().map_err(io::Error::other)?;
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let name =
+        rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&config));
     Ok(Box::new(connector.connect(name, stream).await?))
 }

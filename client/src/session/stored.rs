@@ -38,10 +38,19 @@ impl Storing {
     /// Waits for a file to be stored.
     pub(super) fn add(&mut self, outcome: FileOutcome, progress: watch::Sender<Progress>) {
         let upload = outcome.upload_id;
-        let waiting = Waiting { outcome, progress, ask_at: Some(Instant::now() + ASK_AFTER) };
+        let waiting = Waiting {
+            outcome,
+            progress,
+            ask_at: Some(Instant::now() + ASK_AFTER),
+        };
         self.files.insert(upload, waiting);
         self.news(upload, outcome.status, None);
-        if let Some((_, status, reason)) = self.early.iter().rfind(|(early, ..)| *early == upload).cloned() {
+        if let Some((_, status, reason)) = self
+            .early
+            .iter()
+            .rfind(|(early, ..)| *early == upload)
+            .cloned()
+        {
             self.news(upload, status, reason.as_deref());
         }
     }
@@ -52,7 +61,9 @@ impl Storing {
             if self.early.len() == EARLY_NEWS {
                 self.early.pop_front();
             }
-            return self.early.push_back((upload, status, reason.map(str::to_owned)));
+            return self
+                .early
+                .push_back((upload, status, reason.map(str::to_owned)));
         };
         waiting.ask_at = Some(Instant::now() + ASK_AFTER);
         waiting.outcome.status = status;
@@ -60,13 +71,17 @@ impl Storing {
         let state = match status {
             TransferStatus::UploadedSuccessfully => UploadState::Stored(outcome),
             status if status.is_final() => {
-                let reason = reason.unwrap_or("it gives no reason; see the history").to_owned();
+                let reason = reason
+                    .unwrap_or("it gives no reason; see the history")
+                    .to_owned();
                 UploadState::Failed(UploadError::NotStored { reason })
             }
             _ => UploadState::Cached(outcome),
         };
         let over = state.is_final();
-        waiting.progress.send_modify(|progress| progress.state = state);
+        waiting
+            .progress
+            .send_modify(|progress| progress.state = state);
         if over {
             self.files.remove(&upload);
         }
@@ -82,12 +97,18 @@ impl Storing {
 
     pub(super) fn unsure(&mut self) {
         let now = Instant::now();
-        self.files.values_mut().for_each(|waiting| waiting.ask_at = Some(now));
+        self.files
+            .values_mut()
+            .for_each(|waiting| waiting.ask_at = Some(now));
     }
 
     pub(super) fn next_lookup(&mut self, now: Instant) -> Option<UploadId> {
-        self.files.retain(|_, waiting| !waiting.progress.is_closed());
-        let due = self.files.iter_mut().find(|(_, waiting)| waiting.ask_at.is_some_and(|at| at <= now));
+        self.files
+            .retain(|_, waiting| !waiting.progress.is_closed());
+        let due = self
+            .files
+            .iter_mut()
+            .find(|(_, waiting)| waiting.ask_at.is_some_and(|at| at <= now));
         due.map(|(upload, waiting)| {
             waiting.ask_at = None;
             *upload
@@ -95,12 +116,17 @@ impl Storing {
     }
 
     pub(super) fn next_lookup_at(&self) -> Option<Instant> {
-        self.files.values().filter_map(|waiting| waiting.ask_at).min()
+        self.files
+            .values()
+            .filter_map(|waiting| waiting.ask_at)
+            .min()
     }
 
     pub(super) fn fail_all(&mut self, error: &UploadError) {
         for (_, waiting) in self.files.drain() {
-            waiting.progress.send_modify(|progress| progress.state = UploadState::Failed(error.clone()));
+            waiting
+                .progress
+                .send_modify(|progress| progress.state = UploadState::Failed(error.clone()));
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The uploads of a client: connects what the sender says of them with those who wait for them.
 
 use super::stored::Storing;
-use crate::{Error, Upload, UploadError, source::Reader, upload::{FileOutcome, Progress, UploadState}};
+use crate::{
+    Error, Upload, UploadError,
+    source::Reader,
+    upload::{FileOutcome, Progress, UploadState},
+};
 use protocol::{
     ErrorCode, UploadId,
     event::FileEvent,
@@ -42,17 +46,30 @@ pub(super) struct Uploads {
 impl Uploads {
     pub(super) fn add(&mut self, sender: &mut Sender, new: NewUpload) {
         let reader = Reader::new(new.upload.source.clone());
-        self.start(sender, Sending { new, reader, failure: None });
+        self.start(
+            sender,
+            Sending {
+                new,
+                reader,
+                failure: None,
+            },
+        );
     }
 
     fn start(&mut self, sender: &mut Sender, sending: Sending) {
         let Upload { keys, meta, .. } = &sending.new.upload;
-        let id = sender.add(Outgoing { key: keys.current(), meta: meta.clone() });
+        let id = sender.add(Outgoing {
+            key: keys.current(),
+            meta: meta.clone(),
+        });
         self.sending.insert(id, sending);
     }
 
     pub(super) fn cancel(&mut self, sender: &mut Sender, ticket: u64) {
-        let found = self.sending.iter().find(|(_, sending)| sending.new.ticket == ticket);
+        let found = self
+            .sending
+            .iter()
+            .find(|(_, sending)| sending.new.ticket == ticket);
         if let Some((id, _)) = found {
             sender.cancel(*id);
         }
@@ -74,14 +91,22 @@ impl Uploads {
     /// Takes what the sender says.
     pub(super) fn hear(&mut self, sender: &mut Sender, event: Event) {
         match event {
-            Event::Started { transfer, .. } => self.show(transfer, |progress| progress.state = UploadState::Sending),
-            Event::Progress { transfer, sent, acked } => self.show(transfer, |progress| {
+            Event::Started { transfer, .. } => {
+                self.show(transfer, |progress| progress.state = UploadState::Sending);
+            }
+            Event::Progress {
+                transfer,
+                sent,
+                acked,
+            } => self.show(transfer, |progress| {
                 progress.sent = sent;
                 progress.acked = acked;
                 progress.state = UploadState::Sending;
             }),
             Event::Waiting { transfer, refusal } => {
-                self.show(transfer, |progress| progress.state = UploadState::Waiting(refusal));
+                self.show(transfer, |progress| {
+                    progress.state = UploadState::Waiting(refusal);
+                });
             }
             Event::Ended { transfer, outcome } => self.ended(sender, transfer, outcome),
         }
@@ -94,19 +119,26 @@ impl Uploads {
     }
 
     fn ended(&mut self, sender: &mut Sender, id: TransferId, outcome: Outcome) {
-        let Some(mut sending) = self.sending.remove(&id) else { return };
+        let Some(mut sending) = self.sending.remove(&id) else {
+            return;
+        };
         if sending.gives_way(&outcome) && sending.new.upload.keys.advance() {
             return self.start(sender, sending);
         }
         let failure = match outcome {
             Outcome::Held(held) => return self.held(sending, held),
-            Outcome::Refused { refusal, .. } if refusal.code == ErrorCode::DigestMismatch && sending.reader.has_changed() => {
+            Outcome::Refused { refusal, .. }
+                if refusal.code == ErrorCode::DigestMismatch && sending.reader.has_changed() =>
+            {
                 UploadError::Changed
             }
             Outcome::Refused { refusal, .. } => UploadError::Refused(refusal),
             Outcome::Cancelled => sending.failure.unwrap_or(UploadError::Cancelled),
         };
-        sending.new.progress.send_modify(|progress| progress.state = UploadState::Failed(failure));
+        sending
+            .new
+            .progress
+            .send_modify(|progress| progress.state = UploadState::Failed(failure));
     }
 
     fn held(&mut self, sending: Sending, held: Held) {
@@ -129,13 +161,16 @@ impl Uploads {
 
     /// Takes the news of a file.
     pub(super) fn file_event(&mut self, event: &FileEvent) {
-        self.storing.news(event.upload_id, event.status, event.reason.as_deref());
+        self.storing
+            .news(event.upload_id, event.status, event.reason.as_deref());
     }
 
     /// Takes the answer to a question that [`Uploads::next_lookup`] asked for.
     pub(super) fn looked_up(&mut self, upload: UploadId, answer: Result<UploadView, Error>) {
         match answer {
-            Ok(view) => self.storing.news(upload, view.status, view.reason.as_deref()),
+            Ok(view) => self
+                .storing
+                .news(upload, view.status, view.reason.as_deref()),
             Err(error) => self.storing.no_news(upload, &error),
         }
     }
@@ -157,7 +192,10 @@ impl Uploads {
 
     pub(super) fn fail_all(&mut self, error: &UploadError) {
         for (_, sending) in self.sending.drain() {
-            sending.new.progress.send_modify(|progress| progress.state = UploadState::Failed(error.clone()));
+            sending
+                .new
+                .progress
+                .send_modify(|progress| progress.state = UploadState::Failed(error.clone()));
         }
         self.storing.fail_all(error);
     }
@@ -172,8 +210,15 @@ impl Sending {
                 self.new.upload.again || held.status == protocol::TransferStatus::UploadFailed
             }
             // What the file is has not changed, but quotas, disks and lifetimes have their ups and downs.
-            Outcome::Refused { refusal, already: true } => {
-                self.new.upload.again || !matches!(refusal.code, EmptyFile | FileTooLarge | NameInvalid | TypeForbidden)
+            Outcome::Refused {
+                refusal,
+                already: true,
+            } => {
+                self.new.upload.again
+                    || !matches!(
+                        refusal.code,
+                        EmptyFile | FileTooLarge | NameInvalid | TypeForbidden
+                    )
             }
             _ => false,
         }

@@ -29,18 +29,40 @@ pub(super) enum Verdict {
 
 /// What to do after `end`.
 pub(super) fn after(end: End, server: &ServerUrl) -> Verdict {
-    let (code, reason) = match end {
-        End::Lost(reason) => return Verdict::Reconnect { reason, at_least: None },
+    let (code, reason, told) = match end {
+        End::Lost(reason) => {
+            return Verdict::Reconnect {
+                reason,
+                at_least: None,
+            };
+        }
         End::Fatal(error) => return Verdict::Stop(error),
-        End::Closed { code, reason } => (code, reason),
+        End::Closed {
+            code,
+            reason,
+            retry_after,
+        } => (code, reason, retry_after),
     };
-    let reason = if reason.is_empty() { format!("closed by the server ({code})") } else { reason };
+    let reason = if reason.is_empty() {
+        format!("closed by the server ({code})")
+    } else {
+        reason
+    };
     let overloaded = [CloseCode::Overloaded.code(), CloseCode::RateLimited.code()];
     match code {
         UNAUTHENTICATED => Verdict::ReconnectNow(reason),
-        code if overloaded.contains(&code) => Verdict::Reconnect { reason, at_least: Some(OVERLOADED_PAUSE) },
-        code if CloseCode::is_reconnect(code) => Verdict::Reconnect { reason, at_least: None },
-        _ => Verdict::Stop(Error::Incompatible { server: server.to_string(), reason: format!("{reason} ({code})") }),
+        code if overloaded.contains(&code) => Verdict::Reconnect {
+            reason,
+            at_least: told.or(Some(OVERLOADED_PAUSE)),
+        },
+        code if CloseCode::is_reconnect(code) => Verdict::Reconnect {
+            reason,
+            at_least: told,
+        },
+        _ => Verdict::Stop(Error::Incompatible {
+            server: server.to_string(),
+            reason: format!("{reason} ({code})"),
+        }),
     }
 }
 
@@ -51,17 +73,41 @@ mod tests {
     #[test]
     fn each_close_code_has_its_consequence() {
         let server: ServerUrl = "http://h".parse().unwrap();
-        let verdict = |code| after(End::Closed { code, reason: String::new() }, &server);
+        let verdict = |code| {
+            after(
+                End::Closed {
+                    code,
+                    reason: String::new(),
+                    retry_after: None,
+                },
+                &server,
+            )
+        };
         for code in [1000, 1001, 1006, 1011, 1012, 4408, 4410, 4999] {
-            assert!(matches!(verdict(code), Verdict::Reconnect { at_least: None, .. }), "{code}");
+            assert!(
+                matches!(verdict(code), Verdict::Reconnect { at_least: None, .. }),
+                "{code}"
+            );
         }
         for code in [1013, 4429] {
-            assert!(matches!(verdict(code), Verdict::Reconnect { at_least: Some(_), .. }), "{code}");
+            assert!(
+                matches!(
+                    verdict(code),
+                    Verdict::Reconnect {
+                        at_least: Some(_),
+                        ..
+                    }
+                ),
+                "{code}"
+            );
         }
         for code in [1009, 4400, 4403, 4409] {
             assert!(matches!(verdict(code), Verdict::Stop(_)), "{code}");
         }
         assert!(matches!(verdict(4401), Verdict::ReconnectNow(_)));
-        assert!(matches!(after(End::Lost(String::new()), &server), Verdict::Reconnect { .. }));
+        assert!(matches!(
+            after(End::Lost(String::new()), &server),
+            Verdict::Reconnect { .. }
+        ));
     }
 }
