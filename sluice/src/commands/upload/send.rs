@@ -5,7 +5,7 @@ use crate::commands::account::Account;
 use client::{Client, Connection, FileOutcome, Keys, Source, Upload, UploadError, UploadHandle};
 use jiff::Timestamp;
 use protocol::upload::FileMeta;
-use std::{path::Path, sync::Arc};
+use std::{convert::Infallible, path::Path, sync::Arc};
 use tokio::sync::watch;
 
 /// How files are sent.
@@ -60,12 +60,17 @@ impl Sending {
             .upload(upload)
             .await
             .map_err(UploadError::Session)?;
-        let shown = show(handle.progress(), file, screen);
+        let progress = handle.progress();
+        // The last progress may be seen before the result, which is what ends the waiting.
+        let shown = async {
+            show(progress, file, screen).await;
+            std::future::pending::<Infallible>().await
+        };
         let reached = reach(&mut handle, self.wait);
         tokio::select! {
             biased;
             result = reached => result,
-            () = shown => Err(UploadError::Session(client::Error::Closed)),
+            never = shown => match never {},
         }
     }
 }
