@@ -65,7 +65,10 @@ impl HttpApi {
             let mut download = Part::open(info, part, from_scratch).await?;
             let resumed = download.written > 0;
             progress(download.written);
-            self.fetch(&mut download, &mut progress).await?;
+            match self.fetch(&mut download, &mut progress).await {
+                Ok(()) | Err(DownloadError::Damaged) => {}
+                Err(error) => return Err(error),
+            }
             download.file.flush().await?;
             if download.is_intact() {
                 return Ok(());

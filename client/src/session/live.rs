@@ -145,6 +145,8 @@ impl<'a> Live<'a> {
 
     /// Lets the sender say what to do, as far as there is room.
     fn fill(&mut self) {
+        // First of all, since an upload that ended may give way to a new one.
+        self.state.drain_events();
         while self.steps.len() < AHEAD {
             if let Some(message) = self.state.requests.next(&mut self.state.sender) {
                 self.say(&message);
