@@ -90,7 +90,6 @@ impl Account {
     }
 
     /// A request with the account's token.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.url))

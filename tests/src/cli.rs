@@ -95,14 +95,42 @@ impl Cli {
             .expect("the command can be run")
     }
 
+    /// Runs a command on a terminal, which changes what it shows; answers all that it showed.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn run_on_terminal(&self, arguments: &[&str]) -> Output {
+        let quoted: Vec<_> = arguments
+            .iter()
+            .map(|argument| format!("'{argument}'"))
+            .collect();
+        let line = format!(
+            "stty cols 100 && '{}' {}",
+            binary().display(),
+            quoted.join(" ")
+        );
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        self.at_home(&mut script)
+            .output()
+            .expect("script(1), of Debian's essential bsdutils, can be run")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
+        command.args(arguments);
+        self.at_home(&mut command);
         command
-            .args(arguments)
-            .env("XDG_CONFIG_HOME", self.home.path())
-            .env("HOME", self.home.path());
-        command.env_remove("SLUICE_SERVER").stdin(Stdio::null());
+    }
+
+    fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let home = self.home.path();
         command
+            .env("XDG_CONFIG_HOME", home)
+            .env("HOME", home)
+            .env_remove("SLUICE_SERVER")
+            .stdin(Stdio::null())
     }
 }
 

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod content;
 pub mod embedded;
 pub mod process;
+pub mod raw;
 pub mod socket;
 pub mod wait;
 
@@ -12,5 +13,6 @@ pub use account::{Account, PASSWORD};
 pub use cli::Cli;
 pub use embedded::Embedded;
 pub use process::Server;
+pub use raw::Raw;
 pub use socket::Socket;
 pub use wait::until;

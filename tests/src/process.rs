@@ -291,6 +291,10 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the harness shows it with the failure of the test"
+    )]
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {

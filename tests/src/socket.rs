@@ -35,11 +35,12 @@ impl Socket {
     /// # Panics
     /// When the server refuses the upgrade.
     pub async fn open(url: &str) -> Self {
-        let upgraded = Self::upgrade(url, &[("sec-websocket-protocol", "sluice.v1")]).await;
+        let headers = [("sec-websocket-protocol", "sluice.v1")];
+        let upgraded = Self::upgrade(&format!("{url}/ws"), &headers).await;
         upgraded.expect("the upgrade succeeds").0
     }
 
-    /// Asks for the upgrade with these headers beside those that every WebSocket client sends; answers also the headers of the
+    /// Asks for the upgrade at `url`, its path included, with these headers beside those that every WebSocket client sends; answers also the headers of the
     /// reply.
     ///
     /// # Errors
@@ -67,7 +68,7 @@ impl Socket {
         let address: SocketAddr = authority(url).parse().expect("an address");
         let stream = socket.connect(address).await.expect("the server listens");
         let headers = [("sec-websocket-protocol", "sluice.v1")];
-        let upgraded = Self::upgrade_on(stream, url, &headers).await;
+        let upgraded = Self::upgrade_on(stream, &format!("{url}/ws"), &headers).await;
         upgraded.expect("the upgrade succeeds").0
     }
 
@@ -76,7 +77,7 @@ impl Socket {
         url: &str,
         headers: &[(&str, &str)],
     ) -> Result<(Self, HeaderMap), (StatusCode, Value)> {
-        let address = url.replacen("http", "ws", 1) + "/ws";
+        let address = url.replacen("http", "ws", 1);
         let mut request = ClientRequestBuilder::new(address.parse().expect("a URL"));
         for (name, value) in headers {
             request = request.with_header(*name, *value);
@@ -154,14 +155,17 @@ impl Socket {
             .expect("the socket is open");
     }
 
-    /// Sends a binary frame if it can be taken at once; answers whether it was.
-    pub fn send_binary_now(&mut self, frame: impl Into<Bytes>) -> bool {
-        let sent = self.socket.feed(Message::Binary(frame.into()));
-        let fed = sent.now_or_never().is_some_and(|sent| sent.is_ok());
-        fed && self.flushed_now()
+    /// Sends a message if the connection can take it at once, without reading; answers whether it was taken.
+    pub fn send_now(&mut self, message: impl Into<Message>) -> bool {
+        self.flushed_now()
+            && self
+                .socket
+                .feed(message.into())
+                .now_or_never()
+                .is_some_and(|fed| fed.is_ok())
     }
 
-    /// Whether all that was sent has left for the kernel.
+    /// Whether the connection has taken all that was sent. Nothing is read to find out.
     pub fn flushed_now(&mut self) -> bool {
         let flushed = self.socket.flush().now_or_never();
         flushed.is_some_and(|flushed| flushed.is_ok())
@@ -382,5 +386,6 @@ fn check_error(message: &Value, code: &str, of: &str) {
 }
 
 fn authority(url: &str) -> &str {
-    url.trim_start_matches("http://")
+    let rest = url.trim_start_matches("http://");
+    rest.split('/').next().unwrap_or(rest)
 }

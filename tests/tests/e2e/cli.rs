@@ -71,6 +71,21 @@ async fn a_folder_of_three_hundred_files_goes_there_and_back() {
 }
 
 #[tokio::test]
+async fn a_terminal_shows_bars_and_the_same_end() {
+    let server = Server::start().await;
+    let cli = Cli::signup(&server.url(), "ada");
+    let folder = cli.folder("files");
+    write_files(&folder, &[1, 300_000, 2_000], 120);
+    let output = cli.run_on_terminal(&["upload", folder.to_str().unwrap()]);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(
+        shown.contains("120 uploaded") && shown.contains('█'),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_refused_is_told_and_the_rest_goes_on() {
     let server = Server::start().await;
     let cli = Cli::signup(&server.url(), "ada");

@@ -2,5 +2,6 @@
 
 mod cli;
 mod retries;
+mod session;
 mod socket_errors;
 mod stock_clients;
