@@ -152,6 +152,19 @@ async fn an_upload_that_can_not_be_made_takes_no_room() {
 }
 
 #[tokio::test]
+async fn an_open_that_waited_for_one_that_failed_counts() {
+    let folder = folder();
+    let (cache, faults) = cache(folder.path()).await;
+    let upload = UploadId::new();
+    faults.fail_next(FsCall::Create, 1, full);
+    let (failed, waited) = tokio::join!(cache.open(upload, 100), cache.open(upload, 100));
+    assert!(matches!(failed, Err(ChunkError::Full(_))));
+    waited.expect("the disk works again");
+    assert_eq!(cache.stat(upload).await.expect("it is there").held, 0);
+    assert_eq!(used(&*cache).await, (0, 100));
+}
+
+#[tokio::test]
 async fn bytes_that_could_not_be_synced_are_no_longer_held() {
     let folder = folder();
     let (cache, faults) = cache(folder.path()).await;

@@ -78,7 +78,11 @@ impl Interrupted {
 
     /// The bytes held after a restart, having checked that all is well with them and that the upload can be finished.
     async fn held(&self) -> u64 {
+        let len = fs::metadata(self.file("part")).expect("it is there").len();
         let cache = open(self.folder.path()).await;
+        let before = cache.usage().await.expect("it is known");
+        assert_eq!(before.held + before.reserved, 200_000);
+        assert!(before.held <= len, "no more than there is can be held");
         let hold = cache.resume(self.upload).await.expect("it is there");
         let start = usize::try_from(hold.held).expect("it is in memory");
         let held = cache

@@ -22,6 +22,57 @@ pub(crate) struct Life {
     pub(crate) uploads: Vec<Planned>,
 }
 
+/// A step in the life of an upload, which is given by its number.
+#[derive(Clone, Copy)]
+enum Step {
+    Open(usize),
+    Resume(usize),
+    /// So many bytes, in two parts.
+    Append(usize, usize),
+    Seal(usize),
+    Put(usize),
+    /// As from a cache on another machine.
+    PutCopy(usize),
+    /// Removes it from the cache.
+    Free(usize),
+    /// Removes the blob.
+    Remove(usize),
+}
+
+use Step::{Append, Free, Open, Put, PutCopy, Remove, Resume, Seal};
+
+const STEPS: &[Step] = &[
+    Open(0),
+    Append(0, 2_000),
+    Open(1),
+    Append(1, 30_000),
+    Append(1, 30_000),
+    Append(1, 30_000),
+    Append(0, 3_000),
+    Resume(1),
+    Append(1, 9_999),
+    Seal(0),
+    Open(2),
+    Append(2, 300),
+    Put(0),
+    Append(1, 1),
+    Free(0),
+    Resume(2),
+    Seal(1),
+    Append(2, 300),
+    PutCopy(1),
+    Open(3),
+    Append(3, 7_000),
+    Seal(3),
+    Seal(3),
+    Put(3),
+    Put(3),
+    Free(1),
+    Remove(0),
+    Append(2, 100),
+    Free(2),
+];
+
 /// What a power cut must not take back.
 #[derive(Default)]
 pub(crate) struct Promises {
@@ -187,35 +238,19 @@ struct Living<'a> {
 
 impl Living<'_> {
     async fn live(&mut self) -> Result<(), Cut> {
-        self.open(0).await?;
-        self.append(0, 2_000).await?;
-        self.open(1).await?;
-        for _ in 0..3 {
-            self.append(1, 30_000).await?;
+        for step in STEPS {
+            match *step {
+                Open(number) => self.open(number).await?,
+                Resume(number) => self.resume(number).await?,
+                Append(number, len) => self.append(number, len).await?,
+                Seal(number) => self.seal(number).await?,
+                Put(number) => self.put(number).await?,
+                PutCopy(number) => self.put_copy(number).await?,
+                Free(number) => self.free(number).await?,
+                Remove(number) => self.remove(number).await?,
+            }
         }
-        self.append(0, 3_000).await?;
-        self.resume(1).await?;
-        self.append(1, 9_999).await?;
-        self.seal(0).await?;
-        self.open(2).await?;
-        self.append(2, 300).await?;
-        self.put(0).await?;
-        self.append(1, 1).await?;
-        self.free(0).await?;
-        self.resume(2).await?;
-        self.seal(1).await?;
-        self.append(2, 300).await?;
-        self.put_copy(1).await?;
-        self.open(3).await?;
-        self.append(3, 7_000).await?;
-        self.seal(3).await?;
-        self.seal(3).await?;
-        self.put(3).await?;
-        self.put(3).await?;
-        self.free(1).await?;
-        self.remove(0).await?;
-        self.append(2, 100).await?;
-        self.remove_upload(2).await
+        Ok(())
     }
 
     fn planned(&self, number: usize) -> &Planned {
@@ -277,7 +312,6 @@ impl Living<'_> {
         Ok(())
     }
 
-    /// As from a cache on another machine.
     async fn put_copy(&mut self, number: usize) -> Result<(), Cut> {
         let remote: Arc<dyn ChunkCache> =
             Arc::new(FaultyChunks::new(Arc::clone(&self.stores.cache)).elsewhere());
@@ -291,12 +325,7 @@ impl Living<'_> {
         Ok(())
     }
 
-    /// Frees the cache of a stored file.
     async fn free(&mut self, number: usize) -> Result<(), Cut> {
-        self.remove_upload(number).await
-    }
-
-    async fn remove_upload(&mut self, number: usize) -> Result<(), Cut> {
         let upload = self.planned(number).upload;
         self.promises.sealed.retain(|sealed| *sealed != upload);
         self.promises.acknowledged.remove(&upload);

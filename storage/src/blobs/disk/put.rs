@@ -123,7 +123,7 @@ impl Inner {
         let path = self.path(file);
         match fs.metadata(&path) {
             Ok(metadata) if metadata.len == size => {
-                self.make_folder(fs, folder_of(&path))?;
+                // The folders above were synced before the blob got its name; the name may not be.
                 fs.sync_folder(folder_of(&path))?;
                 Ok(true)
             }

@@ -1,13 +1,10 @@
 //! The folders that uploads are spread over, and what is found in them at start.
 
-use super::{
-    part::Paths,
-    sidecar::{self},
-};
-use crate::fs::{Access, FolderSync, Fs, remove_if_there};
+use super::{part::Paths, sidecar};
+use crate::fs::{Access, FolderSync, Fs, Metadata, remove_if_there};
 use protocol::UploadId;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -103,8 +100,8 @@ impl Shards {
         shard: &Shard,
         found: &mut HashMap<UploadId, Found>,
     ) -> io::Result<()> {
-        let mut sealed = Vec::new();
-        let mut open = Vec::new();
+        let mut sealed = HashSet::new();
+        let mut open = HashSet::new();
         for entry in fs.list(shard.folder.path())? {
             match entry.name.to_str().and_then(|name| name.split_once('.')) {
                 Some((upload, "sealed")) => sealed.extend(upload.parse::<UploadId>()),
@@ -112,29 +109,25 @@ impl Shards {
                 _ => {}
             }
         }
-        for upload in &sealed {
-            let metadata = fs.metadata(&self.paths(*upload).sealed)?;
-            found.insert(
-                *upload,
-                Found::Sealed {
-                    size: metadata.len,
-                    touched: metadata.modified,
-                },
-            );
-        }
         if !sealed.is_empty() {
             // The process may have been killed between giving the name and syncing it.
             shard.folder.sync(fs)?;
         }
-        for upload in open {
-            if found.contains_key(&upload) {
-                let paths = self.paths(upload);
-                if matches!(found[&upload], Found::Sealed { .. }) {
-                    remove_leftovers(fs, &paths);
-                }
-            } else if let Some(open) = self.found_open(fs, upload) {
-                found.insert(upload, open);
-            }
+        for upload in &sealed {
+            let Metadata { len, modified, .. } = fs.metadata(&self.paths(*upload).sealed)?;
+            found.insert(
+                *upload,
+                Found::Sealed {
+                    size: len,
+                    touched: modified,
+                },
+            );
+        }
+        for upload in open.difference(&sealed) {
+            found.extend(self.found_open(fs, *upload).map(|open| (*upload, open)));
+        }
+        for upload in open.intersection(&sealed) {
+            remove_leftovers(fs, &self.paths(*upload));
         }
         Ok(())
     }
@@ -147,7 +140,7 @@ impl Shards {
             Ok(None) => remove_leftovers(fs, &paths),
             Err(error) if error.kind() == io::ErrorKind::NotFound => remove_leftovers(fs, &paths),
             Err(error) => {
-                tracing::warn!(%upload, %error, "left an upload alone that can't be read")
+                tracing::warn!(%upload, %error, "left an upload alone that can't be read");
             }
         }
         None

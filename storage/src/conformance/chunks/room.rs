@@ -24,45 +24,42 @@ async fn used(cache: &dyn ChunkCache) -> (u64, u64) {
     (held, reserved)
 }
 
+async fn is_refused(cache: &dyn ChunkCache, size: u64) {
+    let upload = UploadId::new();
+    assert!(
+        matches!(cache.open(upload, size).await, Err(ChunkError::Full(_))),
+        "of {size}"
+    );
+    assert!(matches!(
+        cache.stat(upload).await,
+        Err(ChunkError::NotFound(_))
+    ));
+    assert!(matches!(
+        cache.resume(upload).await,
+        Err(ChunkError::NotFound(_))
+    ));
+}
+
 pub(super) async fn full(fixture: &impl ChunkFixture) {
     let cache = fixture.open(&of_1000()).await;
     let (first, hold) = start(&*cache, 600).await;
     append(&*cache, first, hold, &pattern(30, 250))
         .await
         .expect("it is reserved");
-
     for size in [401, 100_000, u64::MAX] {
-        let refused = UploadId::new();
-        assert!(
-            matches!(cache.open(refused, size).await, Err(ChunkError::Full(_))),
-            "of {size}"
-        );
-        assert!(matches!(
-            cache.stat(refused).await,
-            Err(ChunkError::NotFound(_))
-        ));
-        assert!(matches!(
-            cache.resume(refused).await,
-            Err(ChunkError::NotFound(_))
-        ));
+        is_refused(&*cache, size).await;
     }
     assert_eq!(used(&*cache).await, (250, 350));
     assert_eq!(cache.list().await.expect("it can be listed").len(), 1);
     assert_eq!(content(&*cache, first).await, pattern(30, 250));
 
     let (second, _) = start(&*cache, 400).await;
-    assert!(matches!(
-        cache.open(UploadId::new(), 1).await,
-        Err(ChunkError::Full(_))
-    ));
-    assert_eq!(
-        cache
-            .open(first, 600)
-            .await
-            .expect("what is there needs no more room")
-            .held,
-        250
-    );
+    is_refused(&*cache, 1).await;
+    let again = cache
+        .open(first, 600)
+        .await
+        .expect("what is there needs no more room");
+    assert_eq!(again.held, 250);
     cache.remove(second).await.expect("it can be removed");
     start(&*cache, 400).await;
 }
@@ -70,19 +67,7 @@ pub(super) async fn full(fixture: &impl ChunkFixture) {
 pub(super) async fn usage(fixture: &impl ChunkFixture) {
     let cache = fixture.open(&of_1000()).await;
     assert_eq!(used(&*cache).await, (0, 0));
-    let (first, hold) = start(&*cache, 500).await;
-    assert_eq!(used(&*cache).await, (0, 500));
-    append(&*cache, first, hold, &pattern(31, 200))
-        .await
-        .expect("it is reserved");
-    assert_eq!(used(&*cache).await, (200, 300));
-    assert!(
-        append(&*cache, first, hold, b"at a wrong place")
-            .await
-            .is_err()
-    );
-    cache.open(first, 500).await.expect("it is there");
-    assert_eq!(used(&*cache).await, (200, 300));
+    let first = use_room(&*cache).await;
     let (second, hold) = start(&*cache, 100).await;
     append(&*cache, second, hold, &pattern(32, 100))
         .await
@@ -106,4 +91,22 @@ pub(super) async fn usage(fixture: &impl ChunkFixture) {
         cache.remove(upload).await.expect("it can be removed");
     }
     assert_eq!(used(&*cache).await, (0, 0));
+}
+
+/// Holds 200 bytes of an upload of 500.
+async fn use_room(cache: &dyn ChunkCache) -> UploadId {
+    let (upload, hold) = start(cache, 500).await;
+    assert_eq!(used(cache).await, (0, 500));
+    append(cache, upload, hold, &pattern(31, 200))
+        .await
+        .expect("it is reserved");
+    assert_eq!(used(cache).await, (200, 300));
+    assert!(
+        append(cache, upload, hold, b"at a wrong place")
+            .await
+            .is_err()
+    );
+    cache.open(upload, 500).await.expect("it is there");
+    assert_eq!(used(cache).await, (200, 300));
+    upload
 }
