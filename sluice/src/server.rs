@@ -161,7 +161,10 @@ impl Server {
         watch_storing(&health, &file_manager);
         let draining = shutdown.draining().clone();
         let sweeping = auth::run(auth, draining.clone());
-        lifecycle.spawn_critical("auth", async { Ok::<_, String>(sweeping.await) });
+        lifecycle.spawn_critical("auth", async {
+            sweeping.await;
+            Ok::<_, String>(())
+        });
         lifecycle.spawn_critical("uploader", uploader::run(uploader, draining.clone()));
         lifecycle.spawn_critical("file-manager", file_manager::run(file_manager, draining));
         spawn_gateway(&mut lifecycle, &shutdown, gateway.clone());
@@ -234,6 +237,9 @@ fn expose(
 ) -> Router {
     let router = public.merge(metrics.router());
     let upkeep = metrics.run_upkeep(shutdown.draining().clone());
-    lifecycle.spawn_critical("metrics", async { Ok::<_, String>(upkeep.await) });
+    lifecycle.spawn_critical("metrics", async {
+        upkeep.await;
+        Ok::<_, String>(())
+    });
     router
 }

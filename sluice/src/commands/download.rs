@@ -206,9 +206,9 @@ impl Run {
         let mut counted = 0;
         let progress = |held: u64| {
             if held >= counted {
-                self.bar.inc(held - counted)
+                self.bar.inc(held - counted);
             } else {
-                self.bar.dec(counted - held)
+                self.bar.dec(counted - held);
             }
             counted = held;
         };

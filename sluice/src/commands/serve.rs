@@ -88,7 +88,9 @@ impl Serve {
 /// is no reason to stop.
 fn welcome(address: SocketAddr, data: &std::path::Path) {
     // As it was called, so that the next command can be copied: `target/release/sluice` is on nobody's path.
-    let sluice = std::env::args().next().unwrap_or_else(|| "sluice".to_owned());
+    let sluice = std::env::args()
+        .next()
+        .unwrap_or_else(|| "sluice".to_owned());
     let text = format!(
         "Sluice is listening on http://{address} (data in {data})\n\
          Next, in another shell:\n  {sluice} signup --server http://{address} --user ada\n  {sluice} upload FILE…\n",

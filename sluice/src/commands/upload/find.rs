@@ -52,7 +52,7 @@ impl Found {
         match looked {
             Err(error) => self.unreadable(path, error),
             Ok((metadata, canonical)) if metadata.is_file() => {
-                self.file(path.to_owned(), canonical, metadata.len())
+                self.file(path.to_owned(), canonical, metadata.len());
             }
             Ok((metadata, canonical)) if metadata.is_dir() => self.folder(path, &canonical),
             Ok((metadata, canonical)) => {
@@ -92,7 +92,7 @@ impl Found {
                 match entry.metadata() {
                     Err(error) => self.unreadable(&path, error),
                     Ok(metadata) if metadata.is_file() => {
-                        self.file(path, canonical, metadata.len())
+                        self.file(path, canonical, metadata.len());
                     }
                     Ok(metadata) if metadata.is_dir() => beneath.push((path, canonical)),
                     Ok(_) => self.skipped.push(path),

@@ -286,7 +286,7 @@ mod tests {
         };
         assert_eq!(
             file.to_line(),
-            "refused   a\u{fffd}b.exe: type-forbidden: no programs"
+            "refused   a\u{fffd}b.exe: no programs (type-forbidden)"
         );
         let json = file.to_json();
         assert_eq!(

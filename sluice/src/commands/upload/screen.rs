@@ -11,8 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-const TOTAL: &str = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}  {msg}";
-const FILE: &str = "{bar:30} {bytes}/{total_bytes}  {msg}";
+const TOTAL: &str = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}  {wide_msg}";
+const FILE: &str = "{bar:30} {bytes}/{total_bytes}  {wide_msg}";
 
 /// The terminal. Clones share it.
 #[derive(Clone)]
@@ -109,7 +109,7 @@ impl Screen {
                 let name = printable(&file.path.to_string_lossy());
                 match &progress.state {
                     UploadState::Waiting(refusal) => {
-                        bar.set_message(format!("{name} (waiting: {refusal})"))
+                        bar.set_message(format!("{name} (waiting: {refusal})"));
                     }
                     _ => bar.set_message(name),
                 }
