@@ -23,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// The server refused the request.
-    #[error("refused: {0}")]
+    #[error("refused: {}", explain(.0))]
     Refused(Refusal),
     /// What answers there is no Sluice server, or one that this client can't talk to.
     #[error("can't talk to {server}: {reason}")]
@@ -54,7 +54,7 @@ impl Error {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum UploadError {
     /// The server does not take it.
-    #[error("{0}")]
+    #[error("{}", explain(.0))]
     Refused(Refusal),
     /// The server took it and then could not store it.
     #[error("the server could not store it: {reason}")]
@@ -74,4 +74,34 @@ pub enum UploadError {
     /// The session ended before the file was there.
     #[error("{0}")]
     Session(Error),
+}
+
+/// A refusal in words: also where the server gave only its code.
+fn explain(refusal: &Refusal) -> String {
+    match &refusal.detail {
+        Some(detail) => format!("{detail} ({})", refusal.code),
+        None => format!("{} ({})", refusal.code.title().to_lowercase(), refusal.code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_always_has_words() {
+        let refused = |refusal| UploadError::Refused(refusal).to_string();
+        assert_eq!(
+            refused(Refusal::bare(ErrorCode::EmptyFile)),
+            "the file is empty (empty-file)"
+        );
+        let refusal = Refusal::new(
+            ErrorCode::TypeForbidden,
+            "files named .exe are not accepted",
+        );
+        assert_eq!(
+            refused(refusal),
+            "files named .exe are not accepted (type-forbidden)"
+        );
+    }
 }

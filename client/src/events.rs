@@ -196,3 +196,48 @@ impl Hub {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    fn notification(offset: u64) -> Notification {
+        Notification {
+            topic: Topic::Admin,
+            epoch: "e".to_owned(),
+            offset,
+            event: "file.cached".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            data: serde_json::Value::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_is_too_slow_is_told_what_it_missed() {
+        let mut hub = Hub::default();
+        let mut events = hub.listen();
+        let capacity = CAPACITY as u64;
+        (1..=capacity + 5).for_each(|offset| assert!(hub.notification(&notification(offset))));
+        for offset in 1..=capacity {
+            assert_eq!(
+                events.next().await,
+                Some(Event::Notification(notification(offset)))
+            );
+        }
+        hub.notification(&notification(capacity + 6));
+        assert_eq!(events.next().await, Some(Event::Missed(Topic::Admin)));
+        assert_eq!(
+            events.next().await,
+            Some(Event::Notification(notification(capacity + 6)))
+        );
+    }
+
+    #[test]
+    fn listeners_that_left_are_forgotten() {
+        let mut hub = Hub::default();
+        drop(hub.listen());
+        hub.notification(&notification(1));
+        assert!(hub.listeners.is_empty());
+    }
+}

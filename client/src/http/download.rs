@@ -8,7 +8,7 @@ use reqwest::{
     StatusCode,
     header::{ACCEPT_ENCODING, RANGE},
 };
-use std::{io, path::Path, sync::Arc};
+use std::{fs::TryLockError, io, path::Path, sync::Arc};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
@@ -162,13 +162,23 @@ impl<'a> Part<'a> {
         path: &Path,
         from_scratch: bool,
     ) -> Result<Self, DownloadError> {
-        let file = File::options()
+        let file = std::fs::File::options()
             .create(true)
             .read(true)
             .write(true)
-            .truncate(from_scratch)
-            .open(path)
-            .await?;
+            .truncate(false)
+            .open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another download of this file is under way",
+            ),
+            TryLockError::Error(error) => error,
+        })?;
+        if from_scratch {
+            file.set_len(0)?;
+        }
+        let file = File::from_std(file);
         let algorithm = info
             .digest
             .map(|digest| digest.algorithm)

@@ -194,3 +194,12 @@ async fn a_refusal_is_told_and_a_refused_token_exchanged() {
     );
     assert!(error.to_string().contains("no such file"), "{error}");
 }
+
+#[tokio::test]
+async fn one_part_has_one_writer() {
+    let bench = Bench::new(b"abc").await;
+    let other = std::fs::File::create(&bench.part).unwrap();
+    other.lock().unwrap();
+    let error = bench.download().await.unwrap_err();
+    assert!(error.to_string().contains("under way"), "{error}");
+}

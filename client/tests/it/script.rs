@@ -77,8 +77,13 @@ impl Script {
 
     /// Connects a client and accepts it.
     pub(crate) async fn connected(&self) -> (Client, Peer) {
-        let (client, peer) =
-            soon(async { tokio::join!(self.client().connect(), self.welcome(&[])) }).await;
+        self.connected_with(&[]).await
+    }
+
+    /// Connects a client and accepts it, with these topics.
+    pub(crate) async fn connected_with(&self, topics: &[TopicState]) -> (Client, Peer) {
+        let both = async { tokio::join!(self.client().connect(), self.welcome(topics)) };
+        let (client, peer) = soon(both).await;
         (client.unwrap(), peer)
     }
 

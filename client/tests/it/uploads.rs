@@ -1,10 +1,13 @@
 //! Uploads: in one go, resumed, gone back, waited for, refused.
 
-use crate::script::{FILE, Got, Peer, Script, UPLOAD, content, key_of, soon, unavailable};
+use crate::script::{
+    FILE, Got, Peer, Script, UPLOAD, content, key_of, soon, unavailable, user_topic,
+};
 use client::{Client, FileOutcome, Keys, Source, Upload, UploadError, UploadHandle, UploadState};
 use protocol::{
     ErrorCode, Refusal, TransferStatus,
     message::{ClientMessage, UploadRef},
+    upload::UploadView,
 };
 use std::time::Instant;
 
@@ -289,6 +292,37 @@ async fn stored_is_heard_of_by_notification() {
             ),
         }
     }
+}
+
+#[tokio::test]
+async fn what_became_of_a_file_is_asked_if_news_were_missed() {
+    let script = Script::new().await;
+    let (client, mut peer) = script.connected_with(&[user_topic(0, false)]).await;
+    let mut handle = upload(&client, b"abc").await;
+    take_pipelined(&mut peer, b"abc").await;
+    soon(handle.cached()).await.unwrap();
+    peer.vanish();
+    let _peer = script.welcome(&[user_topic(3, false)]).await;
+    let view = UploadView {
+        upload_id: UPLOAD,
+        file_id: FILE,
+        name: "a".to_owned(),
+        size: 3,
+        offset: 3,
+        status: TransferStatus::UploadedSuccessfully,
+        digest: None,
+        attempts: 1,
+        reason: None,
+        opened_at: jiff::Timestamp::UNIX_EPOCH,
+        expires_at: jiff::Timestamp::MAX,
+    };
+    let body = serde_json::to_vec(&view).unwrap();
+    let head = script.http("200 OK", body.len(), &body).await;
+    assert!(
+        head.starts_with(&format!("get /api/v1/uploads/{UPLOAD} ")),
+        "{head}"
+    );
+    soon(handle.stored()).await.unwrap();
 }
 
 #[tokio::test]

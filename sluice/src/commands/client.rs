@@ -138,3 +138,44 @@ pub(crate) fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Command;
+
+    fn commands() -> Command {
+        ClientCommand::augment_subcommands(Command::new("sluice"))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        commands().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_a_server_and_none_a_password() {
+        for command in commands().get_subcommands() {
+            let flags: Vec<_> = command
+                .get_arguments()
+                .filter_map(|flag| flag.get_long())
+                .collect();
+            assert!(flags.contains(&"server"), "{}", command.get_name());
+            assert!(!flags.contains(&"password"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn what_can_be_done_about_a_failure_is_said() {
+        let server = "http://h".to_owned();
+        let reason = "the token is not accepted".to_owned();
+        let failure = Failure::from(client::Error::Unauthenticated { server, reason });
+        assert_eq!(failure.exit, Exit::NotLoggedIn);
+        assert!(
+            failure
+                .to_string()
+                .ends_with("run `sluice login --server http://h`"),
+            "{failure}"
+        );
+    }
+}
