@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if let Some(end) = self.carry_out() {
                 return end;
             }
-            let reads = self.session.wants_input() && !self.share.owes();
+            let reads = self.reads();
             let deadline = self.opened + self.session.deadline(self.now());
             tokio::select! {
                 () = shutdown.abort().cancelled() => return End::Close(CloseCode::GoingAway, "the server stops"),
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 },
                 () = self.share.settle(), if self.share.owes() => self.handle(Input::Life),
                 Some(hint) = self.ear.next(), if self.place.is_some() => self.on_hint(hint),
-                () = tokio::time::sleep_until(deadline.into()) => self.session.tick(self.now()),
+                () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
             }
         }
     }
@@ -148,6 +148,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             elapsed: self.opened.elapsed(),
             wall: Timestamp::now(),
         }
+    }
+
+    /// Whether the socket is read at present.
+    fn reads(&self) -> bool {
+        self.session.wants_input() && !self.share.owes() && !self.wire.is_backed_up()
+    }
+
+    /// Does what is due by the clock. The bytes of a message that is still on its way are signs of life, too; and who is not
+    /// read can't give any.
+    fn on_deadline(&mut self) {
+        let now = self.now();
+        let heard = if self.reads() {
+            self.wire.heard_at().saturating_duration_since(self.opened)
+        } else {
+            now.elapsed
+        };
+        let heard = Moment {
+            elapsed: heard,
+            ..now
+        };
+        self.session.handle(Input::Life, heard);
+        self.session.tick(now);
     }
 
     fn handle(&mut self, input: Input) {

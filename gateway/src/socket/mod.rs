@@ -2,6 +2,7 @@
 
 mod driver;
 pub(crate) mod event;
+mod heard;
 mod wire;
 mod work;
 mod writer;
@@ -52,7 +53,7 @@ pub(crate) async fn upgrade(
                         .await
                         .run(&shutdown),
                 )
-                .await
+                .await;
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }

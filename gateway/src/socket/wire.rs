@@ -1,5 +1,6 @@
 //! One WebSocket: frames in and out, a bounded queue for a slow reader, and a close that arrives.
 
+use super::heard::Heard;
 use futures::{Sink, Stream};
 use protocol::message::CloseCode;
 use std::{
@@ -41,7 +42,7 @@ pub(crate) enum Incoming {
 
 /// A WebSocket and what waits to be sent on it.
 pub(crate) struct Wire<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Heard<S>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     needs_flush: bool,
@@ -58,6 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             .max_write_buffer_size(usize::MAX)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
+        let io = Heard::new(io);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         Self {
             socket,
@@ -79,6 +81,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.queued_bytes
     }
 
+    /// When the last byte came, of a message that may not be whole yet; at first, when the wire was made.
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.socket.get_ref().at()
+    }
+
+    /// Whether so much waits for the client to read that it is not read itself.
+    pub(crate) fn is_backed_up(&self) -> bool {
+        self.queued_bytes >= READ_BELOW
+    }
+
     /// For how long something has been waiting without anything being sent.
     pub(crate) fn stalled_for(&self) -> Duration {
         self.stalled.map_or(Duration::ZERO, |since| since.elapsed())
@@ -90,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if self.poll_send(cx).is_err() {
                 return Poll::Ready(Incoming::Gone);
             }
-            if read && self.queued_bytes < READ_BELOW {
+            if read && !self.is_backed_up() {
                 self.poll_read(cx)
             } else {
                 Poll::Pending

@@ -1,6 +1,8 @@
 //! The product from end to end: one binary of tests, a module for each promise.
 
 mod cli;
+mod http;
+mod notifications;
 mod retries;
 mod session;
 mod socket_errors;

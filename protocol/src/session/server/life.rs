@@ -49,8 +49,9 @@ impl Life {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Moment) {
-        self.last_heard = now.elapsed;
+    /// The client gave a sign of life; one may be told of late.
+    pub(super) fn heard(&mut self, when: Moment) {
+        self.last_heard = self.last_heard.max(when.elapsed);
     }
 
     /// A token was accepted, at `connect` or by `refresh`. One that lives shorter than the warning time is not warned of
