@@ -6,8 +6,11 @@
 //! | [`blobs::BlobStore`] | the bytes of files | disk |
 //! | [`events::Events`] | work and news between services | local |
 //!
-//! A port is a small set of use-case transactions; a URL picks its adapter. One conformance suite per port runs over every
-//! adapter. Faults come from decorators that only tests use (feature `testing`).
+//! A port is a small set of use-case transactions; a URL picks its adapter: [`open_chunks`], [`open_blobs`],
+//! [`open_events`]. The disk adapters stand on [`fs`], a port over the file system.
+//!
+//! With the feature `testing` come one conformance suite per port that every adapter passes (`conformance`), decorators
+//! that make any adapter fail to order (`faults`) and a disk whose power can be cut (`fs::PowerCut`).
 
 pub mod blobs;
 pub mod chunks;

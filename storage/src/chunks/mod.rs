@@ -140,7 +140,8 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// the generation.
     ///
     /// # Errors
-    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`] when not all bytes are held.
+    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`] when not all bytes are held. After
+    /// [`ChunkError::Unavailable`] fewer bytes may be held than before: those that could not be synced are not.
     async fn seal(&self, upload: UploadId, generation: u64) -> Result<(), ChunkError>;
 
     /// Where a sealed upload's bytes are.

@@ -209,7 +209,11 @@ impl ChunkCache for DiskChunks {
     }
 
     async fn stat(&self, upload: UploadId) -> Result<CachedUpload, ChunkError> {
-        self.with(upload, Locked::stat).await
+        let mut locked = self.lock(upload).await?;
+        match locked.known() {
+            Some(stat) => Ok(stat),
+            None => self.worker.run(move |fs| locked.stat(fs)).await,
+        }
     }
 
     async fn read(&self, upload: UploadId, range: Range<u64>) -> Result<ByteStream, ChunkError> {

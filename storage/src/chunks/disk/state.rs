@@ -169,12 +169,21 @@ impl Locked {
 
     pub(super) fn stat(&mut self, fs: &dyn Fs) -> Result<CachedUpload, ChunkError> {
         self.settle(fs)?;
+        self.known().ok_or(ChunkError::NotFound(self.upload))
+    }
+
+    /// How it stands, if that can be told without the disk.
+    pub(super) fn known(&self) -> Option<CachedUpload> {
         let (held, sealed, touched) = match &*self.state {
             State::Open(open) => (open.part.held(), false, open.touched),
-            State::Sealed { size, touched, .. } => (*size, true, *touched),
-            State::Absent | State::Found { .. } => return Err(ChunkError::NotFound(self.upload)),
+            State::Sealed {
+                size,
+                touched,
+                durable: true,
+            } => (*size, true, *touched),
+            State::Absent | State::Found { .. } | State::Sealed { .. } => return None,
         };
-        Ok(CachedUpload {
+        Some(CachedUpload {
             upload: self.upload,
             held,
             sealed,
