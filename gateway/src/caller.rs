@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The header with the caller in JSON.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static(CALLER_HEADER);
 
-/// A caller as the header's value. Names may have letters beyond ASCII, which JSON can escape.
+/// A caller as the header's value: JSON, whose bytes a header may hold.
 pub(crate) fn encode(caller: &Caller) -> HeaderValue {
     let json = serde_json::to_string(caller).unwrap_or_default();
     HeaderValue::from_bytes(json.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("{}"))

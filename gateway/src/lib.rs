@@ -85,11 +85,11 @@ impl Gateway {
             max_file_bytes,
         } = parts;
         Ok(Arc::new(Self {
-            uploads: Arc::new(Uploads {
-                uploader: uploader.clone(),
-                cache: chunks,
-                policy: Policy::new(&config.forbidden),
-            }),
+            uploads: Arc::new(Uploads::new(
+                uploader.clone(),
+                chunks,
+                Policy::new(&config.forbidden),
+            )),
             topics: Topics::new(uploader, events, config.replay_limit),
             tokens: Tokens::new(auth.clone(), tokens),
             sessions: Arc::default(),

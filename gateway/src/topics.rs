@@ -3,7 +3,10 @@
 //! News are hints. Each session keeps, per topic, the number of the last notification that it has sent to its client, and
 //! takes the next one only; whenever there is a gap it reads the log. So a hint may be lost, doubled or late.
 
+mod cursor;
+
 use crate::refusals;
+pub(crate) use cursor::Cursor;
 use protocol::{
     ErrorCode, Refusal, TenantId, Topic,
     event::Notification,
@@ -11,6 +14,7 @@ use protocol::{
     topic::{Position, TopicState},
     upload::{LogHead, LogPage, LogQuery},
 };
+use serde::Serialize;
 use service_kit::peer::{Peer, PeerError};
 use std::{
     collections::HashMap,
@@ -39,7 +43,11 @@ pub(crate) enum Hint {
         text: Utf8Bytes,
     },
     /// How far a topic has come.
-    Head { log: Arc<str>, offset: u64 },
+    Head {
+        log: Arc<str>,
+        epoch: Arc<str>,
+        offset: u64,
+    },
 }
 
 impl Hint {
@@ -115,14 +123,7 @@ impl Topics {
         let offset = since
             .filter(|_| recovered)
             .map_or(page.head, |since| since.offset);
-        let cursor = Cursor {
-            topic,
-            log,
-            epoch: page.epoch.as_str().into(),
-            sent: offset,
-            head: page.head,
-            reading: false,
-        };
+        let cursor = Cursor::new(topic, log, &page, offset);
         Ok((
             cursor,
             TopicState {
@@ -172,11 +173,17 @@ impl Topics {
             after,
             limit,
         };
-        let path = format!(
-            "/notifications?topic={}&tenant={}&after={}&limit={}",
-            query.topic, query.tenant, query.after, query.limit
-        );
-        self.uploader.get_json(path).await
+        let query = self.encoded(&query)?;
+        self.uploader
+            .get_json(format!("/notifications?{query}"))
+            .await
+    }
+
+    fn encoded(&self, query: impl Serialize) -> Result<String, PeerError> {
+        serde_urlencoded::to_string(query).map_err(|error| PeerError::InvalidRequest {
+            peer: self.uploader.name().into(),
+            reason: error.to_string(),
+        })
     }
 
     /// Passes news on until the engine is closed.
@@ -186,7 +193,7 @@ impl Topics {
                 Ok(news) => match self.fan_out_from(news).await {
                     Err(EventError::Closed) => return,
                     Err(EventError::Unavailable(reason)) => {
-                        tracing::warn!(reason, "notifications are heard no more; listening again")
+                        tracing::warn!(reason, "notifications are heard no more; listening again");
                     }
                     Ok(never) => match never {},
                 },
@@ -257,21 +264,20 @@ impl Topics {
                 listeners.keys().cloned().collect()
             };
             for logs in logs.chunks(100) {
-                let query = logs
-                    .iter()
-                    .map(|log| format!("log={log}"))
-                    .collect::<Vec<_>>()
-                    .join("&");
-                match self
-                    .uploader
-                    .get_json::<Vec<LogHead>>(format!("/notifications/heads?{query}"))
-                    .await
-                {
+                match self.heads(logs).await {
                     Ok(heads) => heads.into_iter().for_each(|head| self.tell_head(&head)),
                     Err(error) => tracing::debug!(%error, "can't compare topic heads now"),
                 }
             }
         }
+    }
+
+    async fn heads(&self, logs: &[Arc<str>]) -> Result<Vec<LogHead>, PeerError> {
+        let names: Vec<(&str, &str)> = logs.iter().map(|log| ("log", &**log)).collect();
+        let query = self.encoded(names)?;
+        self.uploader
+            .get_json(format!("/notifications/heads?{query}"))
+            .await
     }
 
     fn tell_head(&self, head: &LogHead) {
@@ -282,6 +288,7 @@ impl Topics {
         if let Some((log, ears)) = listeners.get_key_value(head.log.as_str()) {
             let hint = Hint::Head {
                 log: log.clone(),
+                epoch: head.epoch.as_str().into(),
                 offset: head.head,
             };
             for ear in ears {
@@ -294,78 +301,6 @@ impl Topics {
 
 pub(crate) fn encode(notification: Notification) -> Utf8Bytes {
     ServerMessage::Notification(notification).to_json().into()
-}
-
-/// How far one session has come in one topic.
-#[derive(Clone, Debug)]
-pub(crate) struct Cursor {
-    pub(crate) topic: Topic,
-    pub(crate) log: Arc<str>,
-    epoch: Arc<str>,
-    /// Number of the last notification sent.
-    pub(crate) sent: u64,
-    /// The largest number known to exist.
-    head: u64,
-    /// Whether the log is being read.
-    reading: bool,
-}
-
-impl Cursor {
-    /// Takes a hint; answers the text to send, if it is the next one.
-    pub(crate) fn hear(&mut self, hint: Hint) -> Option<Utf8Bytes> {
-        match hint {
-            Hint::Head { offset, .. } => {
-                self.head = self.head.max(offset);
-                None
-            }
-            Hint::Notification {
-                epoch,
-                offset,
-                text,
-                ..
-            } => {
-                self.head = self.head.max(offset);
-                let is_next = !self.reading && epoch == self.epoch && offset == self.sent + 1;
-                is_next.then(|| {
-                    self.sent = offset;
-                    text
-                })
-            }
-        }
-    }
-
-    /// The number after which the log must be read now, if there is a gap and nobody is reading yet.
-    pub(crate) fn start_reading(&mut self) -> Option<u64> {
-        let behind = !self.reading && self.sent < self.head;
-        behind.then(|| {
-            self.reading = true;
-            self.sent
-        })
-    }
-
-    /// Takes what was read; answers the texts to send.
-    pub(crate) fn read(&mut self, page: LogPage) -> Vec<Utf8Bytes> {
-        self.reading = false;
-        if *self.epoch != *page.epoch {
-            // The history was lost under our feet: go on from the new head.
-            self.epoch = page.epoch.as_str().into();
-            (self.sent, self.head) = (page.head, page.head);
-            return Vec::new();
-        }
-        self.head = self.head.max(page.head);
-        let mut texts = Vec::with_capacity(page.notifications.len());
-        for notification in page.notifications {
-            if notification.offset > self.sent {
-                self.sent = notification.offset;
-                texts.push(encode(notification));
-            }
-        }
-        texts
-    }
-
-    pub(crate) fn reading_failed(&mut self) {
-        self.reading = false;
-    }
 }
 
 /// Whether a caller may hear a topic.

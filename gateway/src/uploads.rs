@@ -12,12 +12,17 @@ use protocol::{
 use service_kit::peer::Peer;
 use std::sync::Arc;
 use storage::chunks::{ChunkCache, ChunkError, Hold};
+use tokio::sync::Semaphore;
+
+/// Uploads whose held bytes are hashed again at once; more would only slow each other down.
+const REHASHED_AT_ONCE: usize = 8;
 
 /// The uploader and the chunk cache, together.
 pub(crate) struct Uploads {
     pub(crate) uploader: Peer,
     pub(crate) cache: Arc<dyn ChunkCache>,
     pub(crate) policy: Policy,
+    rehashing: Semaphore,
 }
 
 /// An upload and, while it is open, the hold on it.
@@ -54,6 +59,15 @@ impl Started {
 }
 
 impl Uploads {
+    pub(crate) fn new(uploader: Peer, cache: Arc<dyn ChunkCache>, policy: Policy) -> Self {
+        Self {
+            uploader,
+            cache,
+            policy,
+            rehashing: Semaphore::new(REHASHED_AT_ONCE),
+        }
+    }
+
     /// Opens or resumes what a `start-transfer` asks for.
     pub(crate) async fn start(&self, caller: &Caller, what: Start) -> Result<Started, Refusal> {
         match what {
@@ -149,6 +163,8 @@ impl Uploads {
         let failed = |error: std::io::Error| {
             refusals::unavailable(format!("what is held can't be read: {error}"))
         };
+        // The semaphore is never closed.
+        let _turn = self.rehashing.acquire().await;
         let mut pieces = self
             .cache
             .read(upload_id, 0..held)

@@ -104,11 +104,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         } = self;
         // Lets go of uploads and of the place before the farewell, which may take its time.
         drop((writers, place));
-        if let End::Close(code, reason) = end {
-            metrics::counter!("sluice_session_closes_total", "code" => code.code().to_string())
-                .increment(1);
-            tracing::debug!(code = code.code(), reason, "closing the socket");
-            wire.close(code, reason).await;
+        match end {
+            End::Gone => wire.leave().await,
+            End::Close(code, reason) => {
+                metrics::counter!("sluice_session_closes_total", "code" => code.code().to_string())
+                    .increment(1);
+                tracing::debug!(code = code.code(), reason, "closing the socket");
+                wire.close(code, reason).await;
+            }
         }
     }
 
@@ -118,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if let Some(end) = self.carry_out() {
                 return end;
             }
-            let reads = self.reads();
+            let reads = self.wants_input();
             let deadline = self.opened + self.session.deadline(self.now());
             tokio::select! {
                 () = shutdown.abort().cancelled() => return End::Close(CloseCode::GoingAway, "the server stops"),
@@ -126,7 +129,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     draining = true;
                     self.drain();
                 }
-                // An answer makes room for more, so answers go first.
                 Some(event) = self.events.recv() => self.on_event(event),
                 incoming = self.wire.turn(reads) => match incoming {
                     Incoming::Gone => return End::Gone,
@@ -150,16 +152,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Whether the socket is read at present.
-    fn reads(&self) -> bool {
-        self.session.wants_input() && !self.share.owes() && !self.wire.is_backed_up()
+    /// Whether there is room for more input. Whether the wire is backed up is left to the wire, which sees it change.
+    fn wants_input(&self) -> bool {
+        self.session.wants_input() && !self.share.owes()
     }
 
     /// Does what is due by the clock. The bytes of a message that is still on its way are signs of life, too; and who is not
     /// read can't give any.
     fn on_deadline(&mut self) {
         let now = self.now();
-        let heard = if self.reads() {
+        let heard = if self.wants_input() && !self.wire.is_backed_up() {
             self.wire.heard_at().saturating_duration_since(self.opened)
         } else {
             now.elapsed
@@ -248,9 +250,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn order(&mut self, of: StreamUse, order: Order) {
-        // A writer that has ended has said why; the session hears of it next.
         if let Some(writer) = self.writers.get(&of) {
-            let _ = writer.send(order);
+            writer.give(order);
         }
     }
 

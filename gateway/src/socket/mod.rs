@@ -2,7 +2,7 @@
 
 mod driver;
 pub(crate) mod event;
-mod heard;
+mod timed;
 mod wire;
 mod work;
 mod writer;

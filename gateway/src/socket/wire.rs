@@ -1,6 +1,6 @@
 //! One WebSocket: frames in and out, a bounded queue for a slow reader, and a close that arrives.
 
-use super::heard::Heard;
+use super::timed::Timed;
 use futures::{Sink, Stream};
 use protocol::message::CloseCode;
 use std::{
@@ -42,11 +42,11 @@ pub(crate) enum Incoming {
 
 /// A WebSocket and what waits to be sent on it.
 pub(crate) struct Wire<S> {
-    socket: WebSocketStream<Heard<S>>,
+    socket: WebSocketStream<Timed<S>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     needs_flush: bool,
-    /// Since when something waits and nothing could be sent.
+    /// Since when something waits.
     stalled: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             .max_write_buffer_size(usize::MAX)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        let io = Heard::new(io);
+        let io = Timed::new(io);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         Self {
             socket,
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// When the last byte came, of a message that may not be whole yet; at first, when the wire was made.
     pub(crate) fn heard_at(&self) -> Instant {
-        self.socket.get_ref().at()
+        self.socket.get_ref().read_at()
     }
 
     /// Whether so much waits for the client to read that it is not read itself.
@@ -93,7 +93,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// For how long something has been waiting without anything being sent.
     pub(crate) fn stalled_for(&self) -> Duration {
-        self.stalled.map_or(Duration::ZERO, |since| since.elapsed())
+        let written = self.socket.get_ref().written_at();
+        self.stalled
+            .map_or(Duration::ZERO, |since| since.max(written).elapsed())
     }
 
     /// Sends what is queued and, if asked to, waits for what comes. Without reading it never ends; it may be dropped at any time.
@@ -153,8 +155,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Incoming::TooBig,
             Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Incoming::Malformed,
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Incoming::Gone,
+            Some(Ok(Message::Close(_))) => {
+                // Nothing may follow tungstenite's answer to the close.
+                self.queue.clear();
+                self.needs_flush = true;
+                Incoming::Gone
+            }
+            Some(Err(_)) | None => Incoming::Gone,
         })
+    }
+
+    /// Leaves a client that is gone: if it has said so, it gets the answer that its closing handshake waits for.
+    pub(crate) async fn leave(mut self) {
+        let answered = poll_fn(|cx| match self.poll_send(cx) {
+            Ok(()) if self.needs_flush => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        // Whoever has not taken the answer by then will not.
+        let _ = tokio::time::timeout(LINGER, answered).await;
     }
 
     /// Closes: sends what is queued and the close, then reads on for a while without looking, so that the close is not lost in a
@@ -179,5 +197,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         };
         // Whoever has not taken the close by then will not.
         let _ = tokio::time::timeout(LINGER, farewell).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{SinkExt, StreamExt};
+    use tokio::io::DuplexStream;
+
+    /// A wire and its client; the line between them holds `room` bytes.
+    async fn connected(room: usize) -> (Wire<DuplexStream>, WebSocketStream<DuplexStream>) {
+        let (ours, theirs) = tokio::io::duplex(room);
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        (Wire::new(ours, 1 << 16).await, client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_closes_is_answered() {
+        let (mut wire, mut client) = connected(1024).await;
+        wire.send(Message::text("late"));
+        client.send(Message::Close(None)).await.unwrap();
+        assert!(matches!(wire.turn(true).await, Incoming::Gone));
+        wire.leave().await;
+        let mut last = None;
+        while let Some(Ok(message)) = client.next().await {
+            last = Some(message);
+        }
+        assert!(matches!(last, Some(Message::Close(_))), "{last:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_has_not_stalled() {
+        let (mut wire, mut client) = connected(64).await;
+        for _ in 0..100 {
+            wire.send(Message::text("x".repeat(1000)));
+        }
+        let waits_since = async |wire: &mut Wire<_>| {
+            assert!(futures::poll!(std::pin::pin!(wire.turn(false))).is_pending());
+            let written = wire.socket.get_ref().written_at();
+            wire.stalled
+                .expect("more waits than the line holds")
+                .max(written)
+        };
+        let before = waits_since(&mut wire).await;
+        assert!(
+            futures::poll!(client.next()).is_pending(),
+            "it takes what is on the line"
+        );
+        let after = waits_since(&mut wire).await;
+        assert!(after > before, "something was sent meanwhile");
+    }
+
+    #[tokio::test]
+    async fn a_wire_that_was_backed_up_reads_again_once_the_client_does() {
+        let (mut wire, mut client) = connected(1 << 10).await;
+        wire.send(Message::text("x".repeat(READ_BELOW)));
+        assert!(wire.is_backed_up());
+        let client = async {
+            client.next().await.unwrap().unwrap();
+            client.send(Message::text("here")).await.unwrap();
+            client
+        };
+        let (incoming, _client) = tokio::join!(wire.turn(true), client);
+        assert!(matches!(incoming, Incoming::Text(text) if text.as_str() == "here"));
     }
 }

@@ -94,9 +94,9 @@ impl Work {
             Output::Subscribe(request) => self.subscribe(caller, request),
             Output::Unsubscribe(request) => self.unsubscribe(&caller, &request),
             Output::Refresh { id, token } => {
-                self.spawn(
-                    async move { Event::Refreshed(id, refresh(&gateway, &caller, &token).await) },
-                )
+                self.spawn(async move {
+                    Event::Refreshed(id, refresh(&gateway, &caller, &token).await)
+                });
             }
             // The driver does these by itself.
             Output::Send(_)

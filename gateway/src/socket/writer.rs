@@ -8,7 +8,7 @@ use crate::{
     socket::event::{Event, Feed},
     uploads::{Started, Uploads},
 };
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use protocol::{
     Digest, ErrorCode, Hasher, Refusal, TransferStatus,
     identity::Caller,
@@ -18,6 +18,7 @@ use protocol::{
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::chunks::Hold;
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 /// Bytes stored in one go at most: enough to make a write worth its cost, little enough to acknowledge often.
@@ -37,8 +38,18 @@ pub(crate) enum Order {
     },
 }
 
-/// Tells a writer what to do; dropping it ends the writer after what it is doing.
-pub(crate) type Orders = mpsc::UnboundedSender<Order>;
+/// Tells a writer what to do; dropping it ends the writer after what it is doing, and at once where that only reads.
+pub(crate) struct Orders {
+    sender: mpsc::UnboundedSender<Order>,
+    _gone: DropGuard,
+}
+
+impl Orders {
+    /// Passes an order on; a writer that has ended has said why.
+    pub(crate) fn give(&self, order: Order) {
+        let _ = self.sender.send(order);
+    }
+}
 
 /// An upload's writer, from its start to its end.
 pub(crate) struct Writer {
@@ -59,6 +70,8 @@ struct Running {
     /// Whether the hasher has seen all that is held.
     caught_up: bool,
     head: Option<Vec<u8>>,
+    /// Cancelled once nobody gives orders any more.
+    gone: CancellationToken,
 }
 
 /// Why a batch was not stored.
@@ -80,16 +93,21 @@ impl Failure {
 impl Writer {
     /// Starts the writer; it runs until its orders end or the upload does.
     pub(crate) fn spawn(self) -> Orders {
-        let (orders, received) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
+        let gone = CancellationToken::new();
         let hasher = Hasher::new(self.upload.meta.digest_algorithm());
         let mut running = Running {
             writer: self,
             hasher,
             caught_up: false,
             head: Some(Vec::new()),
+            gone: gone.clone(),
         };
         tokio::spawn(async move { running.run(received).await }.in_current_span());
-        orders
+        Orders {
+            sender,
+            _gone: gone.drop_guard(),
+        }
     }
 }
 
@@ -142,7 +160,12 @@ impl Running {
         let hasher = Hasher::new(upload.meta.digest_algorithm());
         self.hasher = match hold.held {
             0 => hasher,
-            held => uploads.rehash(upload.upload_id, held, hasher, look).await?,
+            // Gigabytes may be held: who comes and goes again and again shall not make the server read them each time.
+            held => self
+                .gone
+                .run_until_cancelled(uploads.rehash(upload.upload_id, held, hasher, look))
+                .await
+                .unwrap_or_else(|| Err(refusals::unavailable("the stream is over")))?,
         };
         self.head = Some(std::mem::take(
             &mut *head.lock().unwrap_or_else(PoisonError::into_inner),
@@ -152,12 +175,15 @@ impl Running {
     }
 
     /// Stores a batch and says so; answers whether the upload is over.
-    async fn store(&mut self, offset: u64, batch: Vec<Bytes>) -> bool {
-        if offset != self.writer.hold.held {
+    async fn store(&mut self, offset: u64, mut batch: Vec<Bytes>) -> bool {
+        let held = self.writer.hold.held;
+        if offset > held {
             // Sent behind a batch that failed: the session has given it up, and the client sends it again.
             return false;
         }
-        let (answer, over) = match self.try_store(offset, batch).await {
+        // A store that failed may have kept the bytes all the same: they are not stored twice.
+        skip(&mut batch, held - offset);
+        let (answer, over) = match self.try_store(held, batch).await {
             Ok(held) => (Ok(held), false),
             Err(Failure::Passing(refusal)) => (Err(refusal), false),
             Err(Failure::Final(refusal)) => (Err(refusal), true),
@@ -167,6 +193,9 @@ impl Running {
     }
 
     async fn try_store(&mut self, offset: u64, batch: Vec<Bytes>) -> Result<u64, Failure> {
+        if batch.is_empty() {
+            return Ok(offset);
+        }
         if let Err(refusal) = self.catch_up().await {
             return Err(self.judge(refusal).await);
         }
@@ -314,20 +343,29 @@ fn gather(
 ) -> (Vec<Bytes>, Option<Order>) {
     let mut bytes = first.len();
     let mut batch = vec![first];
-    while bytes < BATCH_BYTES {
+    loop {
         match orders.try_recv() {
             Ok(Order::Store {
                 offset: at,
                 payload,
-            }) if at == offset + bytes as u64 => {
+            }) if at == offset + bytes as u64 && bytes + payload.len() <= BATCH_BYTES => {
                 bytes += payload.len();
                 batch.push(payload);
             }
             Ok(other) => return (batch, Some(other)),
-            Err(_) => break,
+            Err(_) => return (batch, None),
         }
     }
-    (batch, None)
+}
+
+/// Drops the first bytes of a batch.
+fn skip(batch: &mut Vec<Bytes>, mut bytes: u64) {
+    batch.retain_mut(|part| {
+        let skipped = part.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        part.advance(skipped);
+        bytes -= skipped as u64;
+        !part.is_empty()
+    });
 }
 
 async fn hash(mut hasher: Hasher, batch: Vec<Bytes>) -> Hasher {
@@ -340,5 +378,56 @@ async fn hash(mut hasher: Hasher, batch: Vec<Bytes>) -> Hasher {
         update()
     } else {
         blocking::run(update).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(offset: u64, len: usize) -> Order {
+        Order::Store {
+            offset,
+            payload: Bytes::from(vec![0; len]),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_what_continues_and_never_larger_than_allowed() {
+        let (orders, mut received) = mpsc::unbounded_channel();
+        let (half, first) = (BATCH_BYTES / 2, Bytes::from_static(b"first"));
+        let after = first.len() as u64;
+        for order in [
+            store(after, half),
+            store(after + half as u64, half),
+            store(7, 1),
+        ] {
+            assert!(orders.send(order).is_ok());
+        }
+        let (batch, following) = gather(0, first, &mut received);
+        assert_eq!(batch.iter().map(Bytes::len).collect::<Vec<_>>(), [5, half]);
+        assert!(
+            matches!(following, Some(Order::Store { offset, .. }) if offset == after + half as u64)
+        );
+        let (batch, following) = gather(0, Bytes::from_static(b"first"), &mut received);
+        assert_eq!(batch.len(), 1, "what does not continue it is no part of it");
+        assert!(matches!(following, Some(Order::Store { offset: 7, .. })));
+    }
+
+    #[test]
+    fn what_is_held_already_is_skipped() {
+        let batch = || vec![Bytes::from_static(b"abc"), Bytes::from_static(b"def")];
+        for (held, rest) in [
+            (0, &["abc", "def"][..]),
+            (1, &["bc", "def"]),
+            (3, &["def"]),
+            (5, &["f"]),
+            (6, &[]),
+            (9, &[]),
+        ] {
+            let mut left = batch();
+            skip(&mut left, held);
+            assert_eq!(left, rest, "{held}");
+        }
     }
 }
