@@ -114,7 +114,7 @@ impl Upload {
         found
             .problems
             .into_iter()
-            .for_each(|problem| report.add(problem));
+            .for_each(|problem| report.add(&problem));
         let mut connection = sending.connection();
         let mut files = found.files.into_iter();
         let mut under_way = FuturesUnordered::new();
@@ -127,7 +127,7 @@ impl Upload {
             tokio::select! {
                 done = under_way.next() => match done {
                     Some(FileReport { result: Err(UploadError::Session(error)), .. }) => return Some(End::Session(error)),
-                    Some(done) => report.add(done),
+                    Some(done) => report.add(&done),
                     None => return None,
                 },
                 Ok(()) = connection.changed() => screen.connection(&connection.borrow_and_update()),

@@ -142,7 +142,16 @@ impl Report {
     }
 
     /// A file has ended.
-    pub(super) fn add(&mut self, file: FileReport) {
+    pub(super) fn add(&mut self, file: &FileReport) {
+        self.count(file);
+        if self.json {
+            self.screen.say(&file.to_json().to_string());
+        } else if file.result.is_err() || !self.screen.has_bars() {
+            self.screen.remark(&file.to_line());
+        }
+    }
+
+    fn count(&mut self, file: &FileReport) {
         match &file.result {
             Ok(outcome) if outcome.already => self.already += 1,
             Ok(_) => {
@@ -154,11 +163,6 @@ impl Report {
         }
         if let Some(code) = file.code() {
             *self.reasons.entry(code).or_default() += 1;
-        }
-        if self.json {
-            self.screen.say(&file.to_json().to_string());
-        } else if file.result.is_err() || !self.screen.has_bars() {
-            self.screen.remark(&file.to_line());
         }
     }
 
@@ -247,7 +251,7 @@ mod tests {
             Err(refused),
             Err(UploadError::Changed),
         ] {
-            report.add(FileReport {
+            report.count(&FileReport {
                 path: "a".into(),
                 size: 7,
                 result,
