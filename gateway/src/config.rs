@@ -30,7 +30,7 @@ pub struct Config {
     pub connect_deadline: Millis,
     /// Largest message before `connected`.
     pub max_message_before_connected: ByteSize,
-    /// Bytes waiting for a slow reader before it is closed with 4410.
+    /// Bytes waiting for a slow reader, beside the largest message, before it is closed with 4410.
     pub slow_reader_bytes: ByteSize,
     /// How long before its expiry a token is announced to expire.
     pub token_warning: Millis,

@@ -225,7 +225,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 other => self.work.start(self.session.caller(), other),
             }
         }
-        if self.wire.queued_bytes() > self.gateway.config.slow_reader_bytes.as_usize() {
+        let bound = self.gateway.config.slow_reader_bytes.as_usize();
+        if self.wire.queued_bytes() > bound && self.wire.backlog() > bound {
             return Some(End::Close(
                 CloseCode::SlowConsumer,
                 "the client reads too slowly",

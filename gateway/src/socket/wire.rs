@@ -81,6 +81,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.queued_bytes
     }
 
+    /// Bytes that wait beside the largest message: a long answer to a client that reads is no sign of a slow one.
+    pub(crate) fn backlog(&self) -> usize {
+        let largest = self.queue.iter().map(Message::len).max();
+        self.queued_bytes - largest.unwrap_or(0)
+    }
+
     /// When the last byte came, of a message that may not be whole yet; at first, when the wire was made.
     pub(crate) fn heard_at(&self) -> Instant {
         self.socket.get_ref().read_at()
@@ -247,6 +253,15 @@ mod tests {
         );
         let after = waits_since(&mut wire).await;
         assert!(after > before, "something was sent meanwhile");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_alone_is_no_backlog() {
+        let (mut wire, _client) = connected(64).await;
+        for (len, backlog) in [(10, 0), (1 << 24, 10), (20, 30)] {
+            wire.send(Message::text("x".repeat(len)));
+            assert_eq!(wire.backlog(), backlog);
+        }
     }
 
     #[tokio::test]
