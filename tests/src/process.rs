@@ -15,7 +15,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The `sluice` binary: the one that `SLUICE_BIN` names, or else the workspace's own, built if need be.
+/// The `sluice` binary: the one that `TESTED_BINARY` names, or else the workspace's own, built if need be.
 ///
 /// # Panics
 /// When it can't be built.
@@ -23,7 +23,7 @@ use std::{
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("SLUICE_BIN") {
+        if let Some(path) = std::env::var_os("TESTED_BINARY") {
             return path.into();
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
