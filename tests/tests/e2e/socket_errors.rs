@@ -6,6 +6,7 @@ mod keys;
 mod others;
 mod requests;
 mod starts;
+mod stores;
 mod types;
 
 use serde_json::{Value, json};

@@ -1,10 +1,8 @@
 //! A server that is asked to stop: clients are told, what was begun is finished, and the process ends well.
 
 use serde_json::{Value, json};
-use sluice::Stores;
-use std::sync::Arc;
-use storage::faults::{ChunkCall, FaultyChunks};
-use tests::{Account, Embedded, Server, Socket, content};
+use storage::faults::ChunkCall;
+use tests::{Account, FaultyCache, Server, Socket, content};
 
 async fn draining(socket: &mut Socket) -> Value {
     socket
@@ -66,27 +64,25 @@ async fn a_terminated_server_says_goodbye_and_keeps_its_word() {
 
 #[tokio::test]
 async fn what_is_in_flight_is_finished_and_acknowledged() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Embedded::settings(folder.path());
-    let stores = Stores::open(&settings).await.unwrap();
-    let chunks = Arc::new(FaultyChunks::new(stores.chunks.clone()));
-    let script = chunks.script();
-    let server = Embedded::start(settings, Stores { chunks, ..stores }).await;
-    let ada = Account::signup(server.url(), "ada").await;
+    let faulty = FaultyCache::start().await;
+    let ada = Account::signup(faulty.url(), "ada").await;
     let data = content::bytes(2, 3000);
     // One upload is being completed, the bytes of another are being stored.
     let (mut completing, mut storing) = (Socket::connect(&ada).await, Socket::connect(&ada).await);
     completing.start(1, "a.dat", data.len()).await;
     completing.send_content(1, &data, 0).await;
     storing.start(1, "b.dat", data.len()).await;
-    let (sealing, appending) = (script.gate(ChunkCall::Seal), script.gate(ChunkCall::Append));
+    let (sealing, appending) = (
+        faulty.script.gate(ChunkCall::Seal),
+        faulty.script.gate(ChunkCall::Append),
+    );
     completing
         .send(json!({"type": "complete-upload", "id": 100, "stream": 1}))
         .await;
     storing.send_chunk(1, 0, &data).await;
     sealing.reached(1).await;
     appending.reached(1).await;
-    let stopped = tokio::spawn(server.stop());
+    let stopped = tokio::spawn(faulty.server.stop());
     draining(&mut completing).await;
     draining(&mut storing).await;
     sealing.open();

@@ -2,10 +2,9 @@
 
 use protocol::frame::Chunk;
 use serde_json::json;
-use sluice::Stores;
 use std::sync::Arc;
-use storage::faults::{ChunkCall, FaultyChunks};
-use tests::{Account, Embedded, Server, Socket, content, until};
+use storage::faults::ChunkCall;
+use tests::{Account, FaultyCache, Server, Socket, content, until};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Connects a client whose machine keeps little of what it does not read.
@@ -82,13 +81,13 @@ fn unread(port: u16) -> usize {
 #[tokio::test]
 async fn a_store_that_stands_still_stops_the_sender() {
     const CHUNK: usize = 256 << 10;
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Embedded::settings(folder.path());
+    let FaultyCache {
+        server,
+        script,
+        settings,
+        ..
+    } = &FaultyCache::start().await;
     let window = settings.gateway.window_bytes.as_usize();
-    let stores = Stores::open(&settings).await.unwrap();
-    let chunks = Arc::new(FaultyChunks::new(stores.chunks.clone()));
-    let script = chunks.script();
-    let server = Embedded::start(settings, Stores { chunks, ..stores }).await;
     let port = server.url().rsplit_once(':').unwrap().1.parse().unwrap();
     let ada = Account::signup(server.url(), "ada").await;
     let mut socket = Socket::connect(&ada).await;
@@ -126,7 +125,6 @@ async fn a_store_that_stands_still_stops_the_sender() {
         content::sha256(&data).to_string(),
         "{completed}"
     );
-    server.stop().await;
 }
 
 #[tokio::test]

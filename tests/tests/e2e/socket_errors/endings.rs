@@ -2,10 +2,8 @@
 
 use super::Desk;
 use serde_json::{Value, json};
-use sluice::Stores;
-use std::sync::Arc;
-use storage::faults::{ChunkCall, FaultyChunks};
-use tests::{Account, Embedded, Socket, content, until};
+use storage::faults::ChunkCall;
+use tests::{Account, FaultyCache, Socket, content, until};
 
 fn complete(stream: u32, digest: &str) -> Value {
     json!({"type": "complete-upload", "stream": stream, "digest": digest})
@@ -190,25 +188,13 @@ async fn an_aborted_upload_is_gone() {
 
 #[tokio::test]
 async fn bytes_on_their_way_to_the_cache_when_the_upload_ends_leave_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Embedded::settings(folder.path());
-    let stores = Stores::open(&settings).await.unwrap();
-    let chunks = Arc::new(FaultyChunks::new(stores.chunks.clone()));
-    let script = chunks.script();
-    let server = Embedded::start(
-        settings,
-        Stores {
-            chunks,
-            ..stores.clone()
-        },
-    )
-    .await;
-    let ada = Account::signup(server.url(), "ada").await;
+    let faulty = FaultyCache::start().await;
+    let ada = Account::signup(faulty.url(), "ada").await;
     let mut socket = Socket::connect(&ada).await;
     let data = content::bytes(7, 1001);
     let started = socket.start(1, "a.dat", 1000).await;
     socket.send_content(1, &data[..200], 0).await;
-    let gate = script.gate(ChunkCall::Append);
+    let gate = faulty.script.gate(ChunkCall::Append);
     socket.send_chunk(1, 200, &data[200..500]).await;
     gate.reached(1).await;
     socket.send_chunk(1, 500, &data[500..]).await;
@@ -227,9 +213,45 @@ async fn bytes_on_their_way_to_the_cache_when_the_upload_ends_leave_nothing_behi
     })
     .await;
     until("the cache to be empty", async || {
-        stores.chunks.list().await.unwrap().is_empty().then_some(())
+        faulty.chunks.list().await.unwrap().is_empty().then_some(())
     })
     .await;
-    assert_eq!(script.calls(ChunkCall::Open), 2, "nothing was opened again");
-    server.stop().await;
+    assert_eq!(
+        faulty.script.calls(ChunkCall::Open),
+        2,
+        "nothing was opened again"
+    );
+    faulty.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_not_finished_in_time_expires() {
+    let settings = [
+        ("SLUICE_UPLOADER__UPLOAD_LIFETIME", "1s"),
+        ("SLUICE_UPLOADER__SWEEP_INTERVAL", "1s"),
+    ];
+    let mut desk = Desk::with(&settings).await;
+    let data = content::bytes(8, 3000);
+    let key = "0b7e1c52-6f0e-4f5e-9d5c-2f1f6a0a7c11";
+    let start =
+        json!({"type": "start-transfer", "stream": 1, "key": key, "name": "a", "size": 3000});
+    let started = desk.socket.ask(start.clone()).await;
+    desk.socket.send_content(1, &data[..1000], 0).await;
+    desk.ended(&started["upload_id"], "expired").await;
+    desk.socket.send_chunk(1, 1000, &data[1000..]).await;
+    desk.socket.receive_refusal("expired").await;
+    let complete = json!({"type": "complete-upload", "stream": 1});
+    desk.socket.ask_refused(complete.clone(), "expired").await;
+    // A resume and the same key tell the same.
+    let resumed = desk.socket.resume(1, &started["upload_id"]).await;
+    let again = desk.socket.ask(start).await;
+    for reply in [&resumed, &again] {
+        assert_eq!(
+            (&reply["upload_id"], &reply["status"]),
+            (&started["upload_id"], &json!("expired")),
+            "{reply}"
+        );
+        desk.socket.ask_refused(complete.clone(), "expired").await;
+    }
+    desk.nothing_left().await;
 }
