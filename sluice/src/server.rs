@@ -10,7 +10,12 @@ use service_kit::{
     peer::Peer,
     stack,
 };
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use storage::{blobs::BlobStore, chunks::ChunkCache, events::Events};
 use tokio::net::TcpListener;
 
@@ -71,7 +76,7 @@ impl Stores {
     /// When the folder or a store can't be used, also because another server is using it.
     pub async fn open(settings: &Settings) -> Result<Self, StartError> {
         let data = &settings.data;
-        std::fs::create_dir_all(data).map_err(|source| StartError::Data {
+        make_private(data).map_err(|source| StartError::Data {
             path: data.clone(),
             source,
         })?;
@@ -82,6 +87,16 @@ impl Stores {
             events: storage::open_events("local:").await?,
         })
     }
+}
+
+/// Makes a folder, and those above it, that only its owner may look into: it holds signing keys and everybody's files. One
+/// that is there keeps the rights that its owner gave it.
+fn make_private(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 /// A server that is listening.
@@ -242,4 +257,22 @@ fn expose(
         Ok::<_, String>(())
     });
     router
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_data_folder_is_made_for_its_owner_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("above").join("data");
+        make_private(&folder).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o750)).unwrap();
+        make_private(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o750, "what an operator has chosen stays");
+    }
 }

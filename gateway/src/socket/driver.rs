@@ -38,6 +38,8 @@ pub(super) struct Driver<S> {
     wire: Wire<S>,
     session: Session,
     opened: Instant,
+    /// The latest sign of life that a deadline has found.
+    heard: Duration,
     work: Work,
     events: mpsc::UnboundedReceiver<Event>,
     feed: Feed,
@@ -80,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 },
             ),
             opened,
+            heard: Duration::ZERO,
             work: Work::new(gateway.clone(), id, token, feed.clone(), ear.sender()),
             events,
             feed,
@@ -166,8 +169,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         } else {
             now.elapsed
         };
+        // Never back: the last byte may have come long before the time in which nothing was read.
+        self.heard = self.heard.max(heard);
         let heard = Moment {
-            elapsed: heard,
+            elapsed: self.heard,
             ..now
         };
         self.session.handle(Input::Life, heard);
