@@ -91,7 +91,10 @@ impl Stores {
 
 /// Makes a folder, and those above it, that only its owner may look into: it holds signing keys and everybody's files. One
 /// that is there keeps the rights that its owner gave it.
-fn make_private(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_private(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

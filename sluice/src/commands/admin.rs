@@ -52,7 +52,7 @@ impl Admin {
                 .map_err(|error| AdminError::Password(error.to_string()))?;
         let password = SecretString::from(password);
         let data = settings.data.clone();
-        std::fs::create_dir_all(&data).map_err(|source| AdminError::Data {
+        sluice::server::make_private(&data).map_err(|source| AdminError::Data {
             path: data.clone(),
             source,
         })?;
