@@ -7,7 +7,10 @@ use protocol::{ErrorCode, frame::Chunk};
 use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async,
     tungstenite::{self, ClientRequestBuilder, Message},
@@ -332,7 +335,7 @@ impl Socket {
         std::mem::take(&mut self.unread)
     }
 
-    /// Waits for the server to close the socket.
+    /// Waits for the server to close the socket, and ends the connection then.
     ///
     /// # Panics
     /// When it does not in time.
@@ -346,6 +349,8 @@ impl Socket {
             }
         });
         let code = waited.await.expect("the server closes the socket in time");
+        // An error means that the server has ended the connection already.
+        let _ = self.socket.get_mut().shutdown().await;
         Closed {
             code,
             messages: std::mem::take(&mut self.unread),

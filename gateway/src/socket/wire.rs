@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -181,8 +181,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let _ = tokio::time::timeout(LINGER, answered).await;
     }
 
-    /// Closes: sends what is queued and the close, then reads on for a while without looking, so that the close is not lost in a
-    /// reset of the connection.
+    /// Closes: sends what is queued, the close and the end of the stream, which a client waits for before it ends its own. Then
+    /// reads on for a while without looking, so that the close is not lost in a reset of the connection.
     pub(crate) async fn close(mut self, code: CloseCode, reason: &'static str) {
         self.send(Message::Close(Some(CloseFrame {
             code: code.code().into(),
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             });
             if sent.await {
                 let io = self.socket.get_mut();
-                let _ = tokio::io::AsyncWriteExt::flush(io).await;
+                let _ = io.shutdown().await;
                 let mut scratch = [0; 4096];
                 while io.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
             }

@@ -258,26 +258,19 @@ async fn a_store_that_always_fails_is_tried_three_times() {
 }
 
 #[tokio::test]
-async fn a_full_store_counts_as_a_failure() {
+async fn a_full_store_is_waited_for_and_costs_no_attempt() {
     let faulty = Faulty::start().await;
     faulty.blobs.fail_always(BlobCall::Put, || {
         BlobError::Full("0 bytes are left".to_owned())
     });
     let account = faulty.account("ada").await;
     let mut socket = Socket::connect(&account).await;
-    let upload = socket.upload(1, "a.dat", &content::bytes(1, 10_000)).await;
-    let story = story(&mut socket, &upload).await;
-    assert_eq!(
-        events(&story),
-        [
-            "file.cached",
-            "file.retrying",
-            "file.retrying",
-            "file.upload_failed"
-        ]
-    );
-    assert_failed(&faulty, &account, &upload, 3, "full").await;
-    assert_eq!(faulty.puts(), 3);
+    let data = content::bytes(1, 10_000);
+    let upload = socket.upload(1, "a.dat", &data).await;
+    until("several tries", async || (faulty.puts() > 3).then_some(())).await;
+    faulty.blobs.heal();
+    told(&mut socket, "file.uploaded_successfully", &upload).await;
+    assert_stored(&account, &upload, &data, 1).await;
     drop(socket);
     faulty.server.stop().await;
 }
