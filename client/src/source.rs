@@ -1,9 +1,9 @@
 //! What is uploaded: a file on disk or bytes in memory, read in parts and hashed on the way.
 
-use crate::{UploadError, hasher::Hasher};
+use crate::UploadError;
 use bytes::Bytes;
 use jiff::Timestamp;
-use protocol::{Digest, DigestAlgorithm, frame::Chunk, upload::FileMeta};
+use protocol::{Digest, DigestAlgorithm, Hasher, frame::Chunk, upload::FileMeta};
 use std::{
     fs::{File, Metadata},
     io,
@@ -147,7 +147,7 @@ impl Reader {
             state.hash(offset, &payload);
         }
         self.check(&state)?;
-        Ok(state.hasher.digest())
+        Ok(state.hasher.clone().finish())
     }
 
     /// Whether the source is no longer what it was.
@@ -235,7 +235,7 @@ mod tests {
     fn sha256(bytes: &[u8]) -> Digest {
         let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
         hasher.update(bytes);
-        hasher.digest()
+        hasher.clone().finish()
     }
 
     async fn file(content: &[u8]) -> (tempfile::TempDir, PathBuf, Arc<Reader>) {

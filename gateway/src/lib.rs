@@ -27,9 +27,12 @@ use service_kit::{lifecycle::Shutdown, peer::Peer};
 use std::sync::Arc;
 use storage::{chunks::ChunkCache, events::Events};
 use tokens::Tokens;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast::error::RecvError};
 use topics::Topics;
 use uploads::Uploads;
+
+/// Pages of history that are fetched for sockets at once.
+const HISTORIES_AT_ONCE: usize = 8;
 
 /// What a gateway works with.
 pub struct Parts {
@@ -61,6 +64,7 @@ pub struct Gateway {
     sessions: Arc<Sessions>,
     holders: Arc<Holders>,
     budget: Budget,
+    history_turns: Semaphore,
     shutdown: Shutdown,
 }
 
@@ -97,6 +101,7 @@ impl Gateway {
             budget: Budget::new(config.process_window_bytes.as_usize()),
             auth,
             file_manager,
+            history_turns: Semaphore::new(HISTORIES_AT_ONCE),
             shutdown,
             rules: config.rules(max_file_bytes),
             config,

@@ -240,9 +240,17 @@ fn watch_storing(health: &Health, file_manager: &file_manager::FileManager) {
 }
 
 fn spawn_gateway(lifecycle: &mut Lifecycle, shutdown: &Shutdown, gateway: Arc<Gateway>) {
-    let draining = shutdown.draining().clone();
+    let (draining, tracker) = (shutdown.draining().clone(), shutdown.tracker().clone());
     lifecycle.spawn_critical("gateway", async move {
-        draining.run_until_cancelled(gateway::run(gateway)).await;
+        // Sockets that are draining still need logouts and notifications.
+        let drained = async {
+            draining.cancelled().await;
+            tracker.wait().await;
+        };
+        tokio::select! {
+            () = gateway::run(gateway) => {}
+            () = drained => {}
+        }
         Ok::<_, String>(())
     });
 }

@@ -1,9 +1,9 @@
 //! Downloads: continued where they broke off, and verified before they count.
 
 use super::HttpApi;
-use crate::{Error, backoff::Backoff, hasher::Hasher};
+use crate::{Error, backoff::Backoff};
 use futures::StreamExt;
-use protocol::{ErrorCode, file::FileInfo};
+use protocol::{ErrorCode, Hasher, file::FileInfo};
 use reqwest::{
     StatusCode,
     header::{ACCEPT_ENCODING, RANGE},
@@ -234,7 +234,7 @@ impl<'a> Part<'a> {
             && self
                 .info
                 .digest
-                .is_none_or(|digest| digest == self.hasher.digest())
+                .is_none_or(|digest| digest == self.hasher.clone().finish())
     }
 }
 

@@ -4,7 +4,7 @@ use crate::script::{FILE, Numbered, Script, UPLOAD, USER, content, sha256, soon}
 use client::{DownloadError, Error, HttpApi};
 use jiff::Timestamp;
 use protocol::{
-    Digest, DigestAlgorithm, ErrorCode, TransferStatus, file::FileInfo, identity::Owner,
+    DigestAlgorithm, ErrorCode, Hasher, TransferStatus, file::FileInfo, identity::Owner,
 };
 use std::{path::PathBuf, sync::Arc};
 
@@ -166,10 +166,9 @@ async fn damaged_content_never_counts() {
 async fn blake3_is_verified_too() {
     let content = content(5000);
     let mut bench = Bench::new(&content).await;
-    bench.info.digest = Some(Digest::new(
-        DigestAlgorithm::Blake3,
-        *blake3::hash(&content).as_bytes(),
-    ));
+    let mut hasher = Hasher::new(DigestAlgorithm::Blake3);
+    hasher.update(&content);
+    bench.info.digest = Some(hasher.finish());
     let serve = bench.script.http("200 OK", content.len(), &content);
     let (result, _) = tokio::join!(bench.download(), serve);
     result.unwrap();

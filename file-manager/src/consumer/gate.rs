@@ -1,4 +1,4 @@
-//! The gate before the stores: closed while one of them can't be reached, so that no file is tried in vain.
+//! The gate before the stores: closed while one of them can't be reached or is full, so that no file is tried in vain.
 
 use crate::{
     FileManager,
@@ -40,7 +40,10 @@ impl Gate {
         let was_open = self.closed.send_replace(Some(reason.into())).is_none();
         if was_open {
             metrics::gauge!(metric::PAUSED).set(1);
-            tracing::warn!(reason, "storing pauses: a store can't be reached");
+            tracing::warn!(
+                reason,
+                "storing pauses: a store can't be reached or is full"
+            );
         }
     }
 

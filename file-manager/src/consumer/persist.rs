@@ -176,7 +176,10 @@ impl Persist<'_> {
             .await
         {
             Ok(()) => return Ok(()),
-            Err(BlobError::Unreachable(reason)) => return Err(PutError::Unreachable(reason)),
+            // A full store says as little about this file as one that is away: files wait, they are not given up.
+            Err(BlobError::Unreachable(reason) | BlobError::Full(reason)) => {
+                return Err(PutError::Unreachable(reason));
+            }
             Err(error) => Failure {
                 permanent: matches!(error, BlobError::Damaged(_)),
                 reason: error.to_string(),

@@ -46,10 +46,9 @@ async fn a_file_is_stored_indexed_and_reported() {
 
 #[tokio::test]
 async fn what_each_failure_means() {
-    let table: [(fn() -> BlobError, bool); 4] = [
+    let table: [(fn() -> BlobError, bool); 3] = [
         (|| BlobError::Damaged(why()), true),
         (|| BlobError::Failed(why()), false),
-        (|| BlobError::Full(why()), false),
         (|| BlobError::NotFound(FileId::new()), false),
     ];
     for (fault, permanent) in table {

@@ -12,14 +12,14 @@ use protocol::{
     file::FilePage,
     identity::Caller,
     message::{
-        ErrorMessage, GetHistory, History, RequestId, ServerMessage, Subscribe, Subscribed,
+        ErrorMessage, GetHistory, History, RequestId, ServerMessage, Start, Subscribe, Subscribed,
         Unsubscribe, Unsubscribed,
     },
-    session::server::{Admission, CompleteRef, Input, Output},
+    session::server::{Admission, CompleteRef, Input, Output, StreamUse},
     topic::Since,
 };
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendError};
 use tracing::Instrument;
 
 /// Does the work of one session.
@@ -68,9 +68,7 @@ impl Work {
         };
         let gateway = self.gateway.clone();
         match output {
-            Output::Start(of, what) => self.spawn(async move {
-                Event::Started(of, Box::new(gateway.uploads.start(&caller, what).await))
-            }),
+            Output::Start(of, what) => self.start_upload(caller, of, what),
             Output::Abort(id, upload_id) => self.spawn(async move {
                 Event::Input(Input::Aborted(
                     id,
@@ -106,6 +104,25 @@ impl Work {
             | Output::Complete { .. } => {}
             Output::Release(_) | Output::Authenticate { .. } => {}
         }
+    }
+
+    fn start_upload(&self, caller: Caller, of: StreamUse, what: Start) {
+        let (gateway, feed) = (self.gateway.clone(), self.feed.clone());
+        let has_key = !matches!(what, Start::Open { key: None, .. });
+        let task = async move {
+            let started = gateway.uploads.start(&caller, what).await;
+            let unheard = feed.send(Event::Started(of, Box::new(started)));
+            let Err(SendError(Event::Started(_, started))) = unheard else {
+                return;
+            };
+            if let (Ok(started), false) = (*started, has_key) {
+                // The client has left without learning the upload's id: nobody can ask for it again.
+                let upload_id = started.upload.upload_id;
+                let aborted = TransferStatus::Aborted;
+                gateway.uploads.end(&caller, upload_id, aborted, None).await;
+            }
+        };
+        tokio::spawn(task.in_current_span());
     }
 
     /// Completes an upload that the session does not hold.
@@ -281,6 +298,8 @@ async fn history(
     let query = request.query(caller.user_id);
     let query = serde_urlencoded::to_string(&query)
         .map_err(|error| Refusal::new(ErrorCode::InvalidMessage, error.to_string()))?;
+    // A page may be large: few are in memory at once, however many are asked for.
+    let _turn = gateway.history_turns.acquire().await;
     let page = gateway
         .file_manager
         .request(Method::GET, format!("/files?{query}"));

@@ -21,7 +21,7 @@ pub enum BlobError {
     /// The store answered with a failure for this file; another attempt may succeed.
     #[error("the blob store failed: {0}")]
     Failed(String),
-    /// The store has no room.
+    /// The store has no room: like unreachability, this says nothing about the file, and must not count as an attempt.
     #[error("the blob store is full: {0}")]
     Full(String),
     /// The store can't be reached: this says nothing about the file, and must not count as an attempt.

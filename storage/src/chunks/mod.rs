@@ -168,7 +168,7 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// [`ChunkError::Unavailable`].
     async fn remove(&self, upload: UploadId) -> Result<(), ChunkError>;
 
-    /// Every upload in the cache, for the sweeper.
+    /// Every upload in the cache, for the sweeper. What an upload is said to hold need not be verified.
     ///
     /// # Errors
     /// [`ChunkError::Unavailable`].

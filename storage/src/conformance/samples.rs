@@ -1,10 +1,9 @@
 //! Content, work and news to try an adapter with.
 
 use crate::ByteStream;
-use aws_lc_rs::digest::SHA256;
 use futures::{StreamExt, TryStreamExt};
 use protocol::{
-    Digest, DigestAlgorithm, FileId, TenantId, Topic, TransferStatus, UploadId, UserId,
+    Digest, DigestAlgorithm, FileId, Hasher, TenantId, Topic, TransferStatus, UploadId, UserId,
     event::Notification,
     identity::Owner,
     upload::{FileMeta, PersistFile, Published, Upload},
@@ -29,15 +28,9 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
 /// The digest of `content`.
 #[must_use]
 pub fn digest(algorithm: DigestAlgorithm, content: &[u8]) -> Digest {
-    let bytes = match algorithm {
-        DigestAlgorithm::Sha256 => {
-            let mut bytes = [0; 32];
-            bytes.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, content).as_ref());
-            bytes
-        }
-        DigestAlgorithm::Blake3 => *blake3::hash(content).as_bytes(),
-    };
-    Digest::new(algorithm, bytes)
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(content);
+    hasher.finish()
 }
 
 /// Everything a stream yields.

@@ -39,7 +39,10 @@ async fn check_cache(
     stores: &Stores,
 ) -> BTreeMap<usize, CachedUpload> {
     let mut cached = BTreeMap::new();
-    for upload in stores.cache.list().await.expect("it can be listed") {
+    for listed in stores.cache.list().await.expect("it can be listed") {
+        // A list says what is claimed; only a closer look verifies it.
+        let upload = stores.cache.stat(listed.upload).await;
+        let upload = upload.expect("it is there");
         let number = life
             .uploads
             .iter()

@@ -6,9 +6,8 @@ use crate::{
     chunks::{ChunkError, SealedContent},
     fs::{Access, File, Fs, read_full},
 };
-use aws_lc_rs::digest::{Context, SHA256};
 use futures::StreamExt;
-use protocol::{Digest, DigestAlgorithm, FileId};
+use protocol::{Digest, DigestAlgorithm, FileId, Hasher};
 use std::{
     io::{self, IoSlice},
     path::Path,
@@ -215,42 +214,5 @@ fn refused_source(error: ChunkError) -> BlobError {
             BlobError::Unreachable(format!("the chunk cache is unavailable: {reason}"))
         }
         lost => BlobError::Damaged(lost.to_string()),
-    }
-}
-
-/// A digest being computed.
-enum Hasher {
-    Sha256(Context),
-    Blake3(Box<blake3::Hasher>),
-}
-
-impl Hasher {
-    fn new(algorithm: DigestAlgorithm) -> Self {
-        match algorithm {
-            DigestAlgorithm::Sha256 => Self::Sha256(Context::new(&SHA256)),
-            DigestAlgorithm::Blake3 => Self::Blake3(Box::default()),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(context) => context.update(bytes),
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-        }
-    }
-
-    fn finish(self) -> Digest {
-        match self {
-            Self::Sha256(context) => {
-                let mut bytes = [0; 32];
-                bytes.copy_from_slice(context.finish().as_ref());
-                Digest::new(DigestAlgorithm::Sha256, bytes)
-            }
-            Self::Blake3(hasher) => {
-                Digest::new(DigestAlgorithm::Blake3, *hasher.finalize().as_bytes())
-            }
-        }
     }
 }

@@ -235,10 +235,13 @@ impl ChunkCache for DiskChunks {
         let uploads: Vec<_> = self.inner.uploads().keys().copied().collect();
         let mut found = Vec::with_capacity(uploads.len());
         for upload in uploads {
-            match self.stat(upload).await {
-                Ok(stat) => found.push(stat),
+            match self.with(upload, Locked::glance).await {
+                Ok(glance) => found.push(glance),
                 Err(ChunkError::NotFound(_)) => {}
-                Err(error) => return Err(error),
+                // One bad place on the disk must not keep the sweeper from all the others.
+                Err(error) => {
+                    tracing::warn!(%upload, %error, "an upload in the chunk cache can't be looked at");
+                }
             }
         }
         Ok(found)

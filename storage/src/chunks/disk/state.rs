@@ -191,6 +191,20 @@ impl Locked {
         })
     }
 
+    /// How the upload stands as far as that is known without verifying it: what was found at start may hold less than it claims.
+    pub(super) fn glance(&mut self, fs: &dyn Fs) -> Result<CachedUpload, ChunkError> {
+        let State::Found { claimed, .. } = *self.state else {
+            return self.stat(fs);
+        };
+        let touched = fs.metadata(&self.paths.part).map_err(refusal)?.modified;
+        Ok(CachedUpload {
+            upload: self.upload,
+            held: claimed,
+            sealed: false,
+            touched,
+        })
+    }
+
     /// The open file of the bytes, of which `range` is held.
     pub(super) fn read(
         &mut self,
