@@ -256,6 +256,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_close_is_followed_by_the_end_of_the_stream() {
+        let (wire, mut client) = connected(1024).await;
+        let closing = tokio::spawn(wire.close(CloseCode::Restart, "the server restarts"));
+        let farewell = async {
+            assert!(matches!(client.next().await, Some(Ok(Message::Close(_)))));
+            assert!(client.next().await.is_none());
+        };
+        tokio::time::timeout(LINGER / 2, farewell)
+            .await
+            .expect("the client need not wait until the server gives up reading");
+        drop(client);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_long_answer_alone_is_no_backlog() {
         let (mut wire, _client) = connected(64).await;
         for (len, backlog) in [(10, 0), (1 << 24, 10), (20, 30)] {
