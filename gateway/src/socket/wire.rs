@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Bytes, Error, Message, Utf8Bytes,
-        error::CapacityError,
+        error::{CapacityError, ProtocolError},
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
@@ -160,6 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Incoming::Life
             }
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Incoming::TooBig,
+            // The connection broke in the middle of a frame, or without a close.
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                Incoming::Gone
+            }
             Some(Err(Error::Protocol(_) | Error::Utf8(_))) => Incoming::Malformed,
             Some(Ok(Message::Close(_))) => {
                 // Nothing may follow tungstenite's answer to the close.

@@ -88,6 +88,8 @@ impl Transfer {
         self.attached = Some(attached);
         self.touched = true;
         self.sent = self.acked;
+        // Whoever was asked for it may be gone with the connection.
+        self.digest_asked = false;
     }
 
     /// Whether all of it may be sent without an acknowledgement. An empty file has nothing to gain by it.

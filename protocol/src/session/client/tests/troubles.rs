@@ -34,6 +34,18 @@ fn a_small_file_is_not_sent_blindly_twice() {
 }
 
 #[test]
+fn a_digest_that_was_asked_for_in_vain_is_asked_for_again() {
+    let mut bench = Bench::new(&[30]);
+    let mut asked = || std::iter::from_fn(|| bench.sender.poll_output(T0)).last();
+    assert!(matches!(asked(), Some(Output::Digest(_))));
+    assert_eq!(asked(), None, "once per session");
+    bench.sender.connected(LIMITS);
+    assert_eq!(bench.run(T0), [Started(2)]);
+    bench.started(2, 30, TransferStatus::Open);
+    assert_eq!(bench.run(T0), [AskDigest, Complete(ON_2)]);
+}
+
+#[test]
 fn it_goes_back_to_what_is_expected() {
     for code in [ErrorCode::OffsetMismatch, ErrorCode::ChecksumMismatch] {
         let mut bench = Bench::under_way(110);
