@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: servers to run against, accounts, raw sockets, and waiting for conditions.
 
 pub mod account;
+pub mod case;
 pub mod cli;
 pub mod content;
 pub mod embedded;
@@ -9,6 +10,7 @@ pub mod process;
 pub mod raw;
 pub mod socket;
 pub mod wait;
+pub mod wiretap;
 
 pub use account::{Account, PASSWORD};
 pub use cli::Cli;

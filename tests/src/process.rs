@@ -168,6 +168,12 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -2,7 +2,9 @@
 
 mod cli;
 mod http;
+mod kill;
 mod notifications;
+mod power_cut;
 mod retries;
 mod session;
 mod socket_errors;

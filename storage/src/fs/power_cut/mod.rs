@@ -43,7 +43,10 @@ struct Power {
     operations: u64,
     end: Option<(u64, End)>,
     is_cut: bool,
+    at_end: Option<AtEnd>,
 }
+
+type AtEnd = Box<dyn FnOnce() + Send>;
 
 /// How it ends for the process.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl PowerCut {
             operations: 0,
             end: None,
             is_cut: false,
+            at_end: None,
         };
         Ok(Self {
             base: base.to_owned(),
@@ -100,7 +104,13 @@ impl PowerCut {
 
     /// Cuts the power now.
     pub fn cut(&self) {
-        self.power().is_cut = true;
+        self.power().go_out();
+    }
+
+    /// Calls `then` at the moment of the cut or kill, with no operation under way on this disk: to see how things stand
+    /// elsewhere at that very moment. It must not use this disk.
+    pub fn at_end(&self, then: impl FnOnce() + Send + 'static) {
+        self.power().at_end = Some(Box::new(then));
     }
 
     /// Operations so far that change something.
@@ -148,12 +158,21 @@ impl Power {
             .end
             .filter(|(n, _)| *n == self.operations)
             .map(|(_, end)| end);
-        self.is_cut = end.is_some();
         self.operations += 1;
+        if end.is_some() {
+            self.go_out();
+        }
         match end {
             None => Ok(Step::Done),
             Some(End::Cut) => Ok(Step::Torn),
             Some(End::Killed) => Err(no_power()),
+        }
+    }
+
+    fn go_out(&mut self) {
+        self.is_cut = true;
+        if let Some(then) = self.at_end.take() {
+            then();
         }
     }
 
