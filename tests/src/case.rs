@@ -10,6 +10,7 @@ impl Case {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "what a test says when it fails")]
 impl Drop for Case {
     fn drop(&mut self) {
         if std::thread::panicking() {

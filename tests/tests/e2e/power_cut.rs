@@ -177,6 +177,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// About 105 cuts, each looked at in four modes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_promised_survives_a_power_cut_at_every_step() {
     let scenario = Scenario::new().await;
@@ -206,7 +207,6 @@ async fn what_was_promised_survives_a_power_cut_at_every_step() {
         .await
         .iter()
         .sum();
-    eprintln!("{early} of {} cuts", whole.operations);
     assert!(
         early * 10 >= whole.operations * 9,
         "only {early} of {} cuts hit",
