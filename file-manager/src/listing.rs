@@ -12,6 +12,12 @@ use std::cmp::Reverse;
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1000;
 
+/// About how large a page may become in JSON: with long descriptions it has fewer files than asked for.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// About what a file takes in JSON beside its texts.
+const FILE_BYTES: usize = 700;
+
 impl FileManager {
     /// The page of files that `query` asks for, of those that the caller may see.
     ///
@@ -109,13 +115,38 @@ fn merge(
     files.dedup_by_key(|file| file.file_id);
     let known =
         files.partition_point(|file| horizon.is_none_or(|horizon| Cursor::after(file) >= horizon));
-    let more_follow = horizon.is_some() || known > limit;
-    files.truncate(known.min(limit));
+    let kept = known.min(limit).min(within(&files, PAGE_BYTES));
+    let more_follow = horizon.is_some() || known > kept;
+    files.truncate(kept);
     let end = files.last().map(Cursor::after).or(horizon);
     Ok(FilePage {
         next_cursor: end.filter(|_| more_follow).map(|end| end.to_string()),
         files,
     })
+}
+
+/// How many of the first files take about this many bytes in JSON; at least one, so that every list comes to its end.
+fn within(files: &[FileInfo], bytes: usize) -> usize {
+    let mut left = bytes;
+    let fit = files.iter().take_while(|file| {
+        let texts = [
+            &file.content_type,
+            &file.reason,
+            &file.title,
+            &file.description,
+        ];
+        let texts: usize = texts
+            .into_iter()
+            .flatten()
+            .chain(&file.tags)
+            .map(String::len)
+            .sum();
+        let size = FILE_BYTES + file.name.len() + texts;
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    });
+    fit.count().max(1)
 }
 
 #[cfg(test)]

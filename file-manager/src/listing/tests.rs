@@ -136,3 +136,31 @@ fn the_last_page_says_so() {
         assert_eq!(page.next_cursor.is_some(), has_next, "limit {limit}");
     }
 }
+
+#[test]
+fn a_page_of_long_texts_has_fewer_files_and_the_rest_follows() {
+    let mut files: Vec<_> = (0..300)
+        .rev()
+        .map(|time| sample::file(UserId::new(), time))
+        .collect();
+    for file in &mut files {
+        file.description = Some("x".repeat(10_000));
+    }
+    let page = merge(files.clone(), FilePage::default(), 1000).unwrap();
+    assert!(
+        (50..200).contains(&page.files.len()),
+        "{}",
+        page.files.len()
+    );
+    let end = Cursor::after(page.files.last().unwrap()).to_string();
+    assert_eq!(page.next_cursor, Some(end));
+
+    files[0].description = Some("x".repeat(2 * PAGE_BYTES));
+    let page = merge(files, FilePage::default(), 1000).unwrap();
+    assert_eq!(
+        page.files.len(),
+        1,
+        "a list comes to its end whatever a file is like"
+    );
+    assert!(page.next_cursor.is_some());
+}
