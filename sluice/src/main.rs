@@ -9,13 +9,19 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A WebSocket gateway for chunked file-upload pools.
+/// A WebSocket gateway for chunked file uploads: the server, and a client for the command line.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, about, propagate_version = true)]
+#[command(name = "sluice", version, about, propagate_version = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: commands::Command,
 }
+
+const FIRST_STEPS: &str = "\
+First steps:
+  sluice serve                                                   in one shell
+  sluice signup --server http://127.0.0.1:8080 --user ada        in another
+  sluice upload FILE…";
 
 fn main() -> ExitCode {
     commands::run(Cli::parse().command)

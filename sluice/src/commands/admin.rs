@@ -52,6 +52,7 @@ impl Admin {
                 .map_err(|error| AdminError::Password(error.to_string()))?;
         let password = SecretString::from(password);
         let data = settings.data.clone();
+        let new = if data.exists() { "" } else { "new " };
         sluice::server::make_private(&data).map_err(|source| AdminError::Data {
             path: data.clone(),
             source,
@@ -64,8 +65,10 @@ impl Admin {
         )
         .await?;
         let text = format!(
-            "created the admin {} ({id}); log in with: sluice login --user {}\n",
-            create.user, create.user
+            "created the admin {} ({id}) in the {new}data folder {}; log in with: sluice login --user {}\n",
+            create.user,
+            data.display(),
+            create.user
         );
         let _ = std::io::stdout().write_all(text.as_bytes());
         Ok(())

@@ -10,6 +10,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use protocol::{
     TransferStatus, UserId,
     file::{FileInfo, FileQuery},
+    identity::Role,
 };
 
 /// Largest page that the server gives.
@@ -21,13 +22,13 @@ pub(crate) struct History {
     #[command(flatten)]
     server: ServerFlag,
     /// Another user's files, by the user's id; for admins
-    #[arg(long, value_name = "ID", conflicts_with = "all_users")]
+    #[arg(long, value_name = "ID", conflicts_with = "all_users", value_parser = user_id)]
     user: Option<UserId>,
     /// The files of all users; for admins
     #[arg(long)]
     all_users: bool,
     /// Only files with this status, such as uploaded_successfully
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", value_parser = status)]
     status: Option<TransferStatus>,
     /// How many files at most
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -47,6 +48,13 @@ impl History {
     /// Does it.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let account = self.server.account()?;
+        if self.all_users && account.login.role != Role::Admin {
+            let message = format!(
+                "{} is no admin and sees only files of its own; leave out --all-users",
+                account.login.user_name
+            );
+            return Err(Failure::new(Exit::Incomplete, message));
+        }
         let owner = if self.all_users {
             None
         } else {
@@ -91,6 +99,18 @@ impl History {
         }
         Ok(Exit::Fine)
     }
+}
+
+fn user_id(text: &str) -> Result<UserId, String> {
+    let wrong = "not a user's id; `owner` in `sluice history --all-users --json` has it";
+    text.parse().map_err(|_| wrong.to_owned())
+}
+
+fn status(text: &str) -> Result<TransferStatus, String> {
+    text.parse().map_err(|_| {
+        let all = TransferStatus::ALL.map(TransferStatus::as_str);
+        format!("there is no such status, only {}", all.join(", "))
+    })
 }
 
 const HEADER: &str = "FILE ID                               RECEIVED             STATUS                       SIZE  NAME";

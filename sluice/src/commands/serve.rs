@@ -21,7 +21,7 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 pub(crate) struct SettingsFlags {
     /// Address to listen on [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Folder that holds everything that is kept [default: ./sluice-data]
     #[arg(long, value_name = "DIR")]
@@ -44,6 +44,11 @@ pub(crate) enum ServeError {
     Start(#[from] StartError),
     #[error(transparent)]
     Run(#[from] LifecycleError),
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = "write an IP address and a port, such as 127.0.0.1:8080 or 0.0.0.0:80";
+    text.parse().map_err(|_| wrong.to_owned())
 }
 
 impl SettingsFlags {

@@ -65,6 +65,9 @@ impl Upload {
         let paths = self.paths.clone();
         let found = tokio::task::spawn_blocking(move || find(&paths)).await;
         let found = found.map_err(|error| Failure::new(Exit::Incomplete, error))?;
+        if found.files.is_empty() && found.problems.is_empty() {
+            remark("there are no files to upload in it");
+        }
         let client = self.connect(&account).await?;
         let sending = Sending::new(client.clone(), &account, self.again, self.wait);
         let screen = Screen::new(&found.files, self.json);
@@ -74,7 +77,11 @@ impl Upload {
             end = files => end,
             () = interrupted() => Some(End::Interrupted),
         };
-        screen.clear();
+        if matches!(end, Some(End::Interrupted)) {
+            screen.freeze();
+        } else {
+            screen.clear();
+        }
         report.summary();
         client.close().await;
         match end {

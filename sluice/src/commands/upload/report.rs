@@ -4,6 +4,7 @@ use super::screen::Screen;
 use crate::commands::client::{Exit, printable};
 use client::{FileOutcome, UploadError};
 use indicatif::HumanBytes;
+use protocol::ErrorCode;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,10 @@ impl FileReport {
     pub(super) fn reason(&self) -> Option<String> {
         match (&self.problem, &self.result) {
             (Some(Problem::NotAFile(what)), _) => Some(what.clone()),
+            (None, Err(UploadError::Refused(refusal))) if refusal.code == ErrorCode::Superseded => {
+                let reason = "another run of this command has taken it over and goes on with it";
+                Some(format!("{reason} ({})", refusal.code.as_str()))
+            }
             (None, Err(error)) => Some(error.to_string()),
             (None, Ok(_)) => None,
         }
@@ -96,7 +101,7 @@ impl FileReport {
                 } else {
                     "failed"
                 };
-                format!("{what}   {path}: {}", printable(&reason))
+                format!("{what:<9} {path}: {}", printable(&reason))
             }
             (Ok(outcome), None) if outcome.already => format!("there     {path} (uploaded before)"),
             _ => format!("uploaded  {path} ({})", HumanBytes(self.size)),
@@ -138,7 +143,7 @@ impl Report {
         self.skipped += 1;
         let path = printable(&path.to_string_lossy());
         self.screen
-            .remark(&format!("skipped   {path}: not a regular file"));
+            .remark(&format!("skipped   {path}: a symbolic link or no file"));
     }
 
     /// A file has ended.
@@ -231,7 +236,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::{ErrorCode, Refusal, TransferStatus, UploadId};
+    use protocol::{Refusal, TransferStatus, UploadId};
 
     fn report() -> Report {
         let mut report = Report::new(true, Screen::new(&[], false));

@@ -3,7 +3,7 @@
 use super::find::ToSend;
 use crate::commands::client::{printable, remark, say};
 use client::{Connection, FileOutcome, Progress, UploadError, UploadState};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     collections::{HashMap, HashSet},
     io::IsTerminal,
@@ -11,8 +11,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-const TOTAL: &str = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}  {wide_msg}";
-const FILE: &str = "{bar:30} {bytes}/{total_bytes}  {wide_msg}";
+/// Short enough for a terminal of 60 columns.
+const TOTAL: &str = "{bar:10} {bytes}/{total_bytes} {bytes_per_sec} {eta}  {wide_msg}";
+const FILE: &str = "{bar:10} {bytes}/{total_bytes}  {wide_msg}";
+/// A line of its own, so that it is seen on a narrow terminal too.
+const TROUBLE: &str = "{wide_msg}";
 
 /// The terminal. Clones share it.
 #[derive(Clone)]
@@ -38,7 +41,7 @@ struct Shown {
     files: HashMap<PathBuf, File>,
     count: usize,
     done: usize,
-    trouble: Option<String>,
+    trouble: Option<ProgressBar>,
 }
 
 /// One file's share of the screen.
@@ -101,6 +104,8 @@ impl Screen {
         };
         let mut shown = bars.shown();
         let entry = shown.files.entry(file.path.clone()).or_default();
+        // What the server held before says nothing about the speed.
+        let resumed = entry.bar.is_none() && progress.acked > entry.counted;
         match &progress.state {
             UploadState::Queued => {}
             UploadState::Sending | UploadState::Waiting(_) => {
@@ -121,6 +126,9 @@ impl Screen {
             }
         }
         bars.count(entry, progress.acked);
+        if resumed {
+            bars.total.reset_eta();
+        }
     }
 
     /// A file has ended.
@@ -158,11 +166,7 @@ impl Screen {
             }
         };
         match (self, trouble) {
-            (Self::Bars(bars), trouble) => {
-                let mut shown = bars.shown();
-                shown.trouble = trouble;
-                bars.caption(&shown);
-            }
+            (Self::Bars(bars), trouble) => bars.trouble(trouble),
             (Self::Lines(_), Some(trouble)) => remark(trouble),
             (Self::Lines(_), None) => {}
         }
@@ -173,6 +177,16 @@ impl Screen {
         if let Self::Bars(bars) = self {
             // A terminal that is gone needs no clearing.
             let _ = bars.all.clear();
+            bars.hide();
+        }
+    }
+
+    /// Leaves the bars as they stand and shows no more. The terminal has put its `^C` beneath them, so that clearing them
+    /// would miss a line.
+    pub(super) fn freeze(&self) {
+        if let Self::Bars(bars) = self {
+            bars.hide();
+            remark("");
         }
     }
 }
@@ -217,13 +231,35 @@ impl Bars {
     }
 
     fn caption(&self, shown: &Shown) {
-        let trouble = shown
-            .trouble
-            .as_ref()
-            .map(|trouble| format!("  {trouble}"))
-            .unwrap_or_default();
         self.total
-            .set_message(format!("{}/{} files{trouble}", shown.done, shown.count));
+            .set_message(format!("{}/{} files", shown.done, shown.count));
+    }
+
+    /// Shows what is wrong with the connection, or that nothing is any more.
+    fn trouble(&self, trouble: Option<String>) {
+        let mut shown = self.shown();
+        match trouble {
+            Some(trouble) => {
+                let line = shown.trouble.get_or_insert_with(|| {
+                    let line = self
+                        .all
+                        .insert_after(&self.total, ProgressBar::new_spinner());
+                    line.set_style(style(TROUBLE));
+                    line
+                });
+                line.set_message(printable(&trouble));
+            }
+            None => {
+                if let Some(line) = shown.trouble.take() {
+                    self.all.remove(&line);
+                }
+            }
+        }
+    }
+
+    /// Draws no more: news that come in while the end is printed would be drawn over it.
+    fn hide(&self) {
+        self.all.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 
@@ -237,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [TOTAL, FILE] {
+        for template in [TOTAL, FILE, TROUBLE] {
             ProgressStyle::with_template(template).unwrap();
         }
     }
