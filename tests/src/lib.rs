@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod faulty_cache;
 pub mod process;
 pub mod raw;
+pub mod small_disk;
 pub mod socket;
 pub mod wait;
 pub mod wiretap;

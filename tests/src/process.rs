@@ -2,6 +2,7 @@
 
 use crate::{
     account::{Account, PASSWORD},
+    small_disk::SmallDisk,
     wait::until,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,7 +50,8 @@ pub struct Server {
     address: SocketAddr,
     data: PathBuf,
     flags: Vec<(String, String)>,
-    _folder: tempfile::TempDir,
+    disk: Option<SmallDisk>,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -63,6 +65,18 @@ impl Server {
     /// # Panics
     /// When it does not become ready.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_anywhere(settings, None).await
+    }
+
+    /// As [`start_with`](Self::start_with), with all data on this disk.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_on(disk: SmallDisk, settings: &[(&str, &str)]) -> Self {
+        Self::start_anywhere(settings, Some(disk)).await
+    }
+
+    async fn start_anywhere(settings: &[(&str, &str)], disk: Option<SmallDisk>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         // A port that was free a moment ago: a restarted server must come back at the same address.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -79,13 +93,15 @@ impl Server {
             "SLUICE_AUTH__PASSWORDS__ITERATIONS".to_owned(),
             "1".to_owned(),
         ));
-        let data = folder.path().join("data");
+        let root = disk.as_ref().map(SmallDisk::seen);
+        let data = root.unwrap_or(folder.path().to_owned()).join("data");
         let mut server = Self {
             child: None,
             address,
             data,
             flags,
-            _folder: folder,
+            disk,
+            folder,
         };
         server.restart().await;
         server
@@ -102,12 +118,19 @@ impl Server {
             .append(true)
             .open(self.log_path())
             .expect("the log can be written");
-        let child = Command::new(binary())
+        let (mut command, data) = match &self.disk {
+            None => (Command::new(binary()), self.data.clone()),
+            Some(disk) => (disk.launcher(), disk.mounted().join("data")),
+        };
+        if self.disk.is_some() {
+            command.arg(binary());
+        }
+        let child = command
             .arg("serve")
             .arg("--listen")
             .arg(self.address.to_string())
             .arg("--data")
-            .arg(&self.data)
+            .arg(data)
             .envs(self.flags.iter().cloned())
             .env(
                 "RUST_LOG",
@@ -172,6 +195,15 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The disk that it was started on.
+    ///
+    /// # Panics
+    /// When that is not a disk of its own.
+    #[must_use]
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("it was started on a disk")
     }
 
     /// The data folder.
@@ -292,7 +324,7 @@ impl Server {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.data.with_extension("log")
+        self.folder.path().join("server.log")
     }
 }
 
