@@ -8,7 +8,7 @@ use std::{io, ops::Range, sync::Arc};
 use tokio::sync::Semaphore;
 
 /// Bytes that one step of a stream reads: what a slow reader keeps in memory.
-const PIECE: u64 = 256 * 1024;
+const PIECE: u64 = 64 * 1024;
 
 /// The runtime shut down before the work was done.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +73,12 @@ impl Worker {
                     return Ok(None);
                 }
                 let end = left.end.min(left.start + PIECE);
+                // Made here and not on the blocking thread: an allocator keeps what one thread made and another frees, so
+                // that each of the many blocking threads would come to hold some.
+                let buffer =
+                    BytesMut::zeroed(usize::try_from(end - left.start).map_err(io::Error::other)?);
                 let piece = worker
-                    .run(move |_| read_exact(&*file, left.start..end))
+                    .run(move |_| read_exact(&*file, buffer, left.start))
                     .await?;
                 Ok(Some((piece, end..left.end)))
             }
@@ -82,10 +86,8 @@ impl Worker {
     }
 }
 
-fn read_exact(file: &dyn File, range: Range<u64>) -> io::Result<Bytes> {
-    let wanted = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-    let mut buffer = BytesMut::zeroed(wanted);
-    if read_full(file, &mut buffer, range.start)? < wanted {
+fn read_exact(file: &dyn File, mut buffer: BytesMut, offset: u64) -> io::Result<Bytes> {
+    if read_full(file, &mut buffer, offset)? < buffer.len() {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the file is shorter than it should be",
