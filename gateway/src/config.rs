@@ -3,6 +3,10 @@
 use protocol::{frame, message::Limits, session::server::Rules};
 use serde::{Deserialize, Serialize};
 use service_kit::config::{ByteSize, Millis};
+use std::time::Duration;
+
+/// Below it, no line is quick enough; most likely seconds were meant.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Limits and rules of the public edge.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,9 +183,9 @@ impl Config {
                 "must be at least 1",
             ),
             (
-                !self.heartbeat.duration().is_zero(),
+                self.heartbeat.duration() >= MIN_HEARTBEAT,
                 "heartbeat",
-                "must not be zero",
+                "must be at least 100 ms; a bare number counts milliseconds",
             ),
         ];
         match checks.into_iter().find(|(holds, ..)| !holds) {

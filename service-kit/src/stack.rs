@@ -33,7 +33,14 @@ async fn identify(State(service): State<Arc<str>>, request: Request, next: Next)
         .and_then(|value| RequestId::parse(value.to_str().ok()?))
         .unwrap_or_else(RequestId::random);
     let path = request.uri().path();
-    let span = tracing::info_span!("request", %service, request_id = %id, method = %request.method(), path);
+    let method = request.method();
+    // A call from one service to another in the same process is told of at a finer level: its lines are in the span of the
+    // request that it serves, and would say everything twice.
+    let span = if RequestId::current().is_some() {
+        tracing::debug_span!("call", %service, %method, path)
+    } else {
+        tracing::info_span!("request", %service, request_id = %id, %method, path)
+    };
     let mut response = id.clone().scope(next.run(request).instrument(span)).await;
     response.headers_mut().insert(HEADER, id.to_header());
     response

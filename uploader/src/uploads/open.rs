@@ -63,7 +63,7 @@ async fn open(uploader: &Uploader, request: OpenUpload) -> Result<(bool, Upload)
     let quota = uploader.config.user_quota_bytes.map(|quota| quota.0);
     match uploader.store.open(&upload, request.key, quota).await? {
         Opened::Created => {
-            tracing::info!(upload_id = %upload.upload_id, user_id = %upload.owner.id, size = upload.meta.size, "upload opened");
+            tracing::debug!(upload_id = %upload.upload_id, user_id = %upload.owner.id, size = upload.meta.size, "upload opened");
             Ok((true, upload))
         }
         Opened::Existing(existing) if existing.meta == upload.meta => Ok((false, *existing)),

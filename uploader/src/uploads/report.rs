@@ -81,7 +81,7 @@ fn note(upload: &Upload) {
         Some(reason) => {
             tracing::warn!(%upload_id, %file_id, %status, attempts, reason, "storing a file failed");
         }
-        None => tracing::info!(%upload_id, %file_id, attempts, "file stored"),
+        None => tracing::debug!(%upload_id, %file_id, attempts, "file stored"),
     }
 }
 

@@ -135,7 +135,7 @@ async fn cache(uploader: &Uploader, request: &SubmitFile) -> Result<(bool, Uploa
         meta,
         ..
     } = &applied.upload;
-    tracing::info!(%upload_id, %file_id, size = meta.size, "file cached");
+    tracing::debug!(%upload_id, %file_id, size = meta.size, "file cached");
     metrics::counter!(metric::CACHED_BYTES).increment(meta.size);
     Ok((true, applied.upload))
 }
