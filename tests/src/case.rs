@@ -14,7 +14,7 @@ impl Case {
 impl Drop for Case {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("it was this case: {}", self.0);
+            eprintln!("among the cases under way: {}", self.0);
         }
     }
 }
@@ -29,15 +29,15 @@ impl Chance {
         Self(seed)
     }
 
-    /// A seed that is another one each time, unless `SLUICE_TEST_SEED` gives one.
+    /// A seed that is another one each time, unless `TEST_SEED` gives one.
     ///
     /// # Panics
     /// When that is no number.
     #[must_use]
     pub fn seed() -> u64 {
         use std::hash::{BuildHasher, RandomState};
-        match std::env::var("SLUICE_TEST_SEED") {
-            Ok(seed) => seed.parse().expect("SLUICE_TEST_SEED is a number"),
+        match std::env::var("TEST_SEED") {
+            Ok(seed) => seed.parse().expect("TEST_SEED is a number"),
             Err(_) => RandomState::new().hash_one(0),
         }
     }

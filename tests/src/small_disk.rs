@@ -11,8 +11,9 @@ use tempfile::TempDir;
 /// A file system of a few MiB in memory. It is mounted in a namespace of its own, for which nobody needs to be root where
 /// the kernel lets users make namespaces; it is gone when dropped.
 pub struct SmallDisk {
-    /// Keeps the namespace.
+    /// Keeps the namespaces.
     holder: Child,
+    namespaces: &'static [&'static str],
     folder: TempDir,
 }
 
@@ -30,25 +31,33 @@ impl SmallDisk {
     pub fn new(mib: u32) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         // In a namespace of users whoever makes it is root; where that is refused, root needs none.
-        let (first, second) = (["--user", "--map-root-user"].as_slice(), [].as_slice());
-        let holder = hold(first, mib, &folder).or_else(|first| {
-            hold(second, mib, &folder).map_err(|second| format!("{first}; without users: {second}"))
-        });
-        match holder {
-            Ok(holder) => Self { holder, folder },
-            Err(reason) => panic!(
-                "no small disk can be mounted ({reason}): allow users to make namespaces \
-                 (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) \
-                 or run the tests as root"
-            ),
+        let mut refused = Vec::new();
+        for namespaces in [["--user", "--mount"].as_slice(), &["--mount"]] {
+            match hold(namespaces, mib, &folder) {
+                Ok(holder) => {
+                    return Self {
+                        holder,
+                        namespaces,
+                        folder,
+                    };
+                }
+                Err(reason) => refused.push(reason),
+            }
         }
+        panic!(
+            "no small disk can be mounted ({}): allow users to make namespaces \
+             (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0) \
+             or run the tests as root",
+            refused.join("; ")
+        );
     }
 
     /// The command that runs another one where the disk is mounted.
     pub(crate) fn launcher(&self) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .args(["--user", "--mount", "--preserve-credentials", "--target"])
+            .args(self.namespaces)
+            .args(["--preserve-credentials", "--target"])
             .arg(self.holder.id().to_string())
             .arg("--");
         command
@@ -99,9 +108,13 @@ impl SmallDisk {
 /// Starts a process in a new namespace in which the disk is mounted.
 fn hold(namespaces: &[&str], mib: u32, folder: &TempDir) -> Result<Child, String> {
     let script = r#"mount -t tmpfs -o "size=$1m" tmpfs "$0" && echo mounted && exec cat"#;
-    let mut holder = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    if namespaces.contains(&"--user") {
+        command.arg("--map-root-user");
+    }
+    let mut holder = command
         .args(namespaces)
-        .args(["--mount", "sh", "-c", script])
+        .args(["sh", "-c", script])
         .arg(folder.path())
         .arg(mib.to_string())
         .stdin(Stdio::piped())

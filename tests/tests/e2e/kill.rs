@@ -88,7 +88,7 @@ fn number(value: &Value) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_finish_by_themselves_whenever_the_server_is_killed() {
     let seed = Chance::seed();
-    let _case = Case::begin(format!("SLUICE_TEST_SEED={seed}"));
+    let _case = Case::begin(format!("TEST_SEED={seed}"));
     let mut chance = Chance::new(seed);
     let mut server = Server::start().await;
     let mut kills = 0;
