@@ -25,6 +25,8 @@ use tempfile::TempDir;
 use tests::{Account, Embedded, case::Case};
 use tokio::sync::watch;
 
+/// The databases, in the order in which they are copied. A file is put into the index before its upload is said to be stored;
+/// so the index comes last, or the copies could show what never was.
 const DATABASES: [&str; 3] = ["auth.db", "uploads.db", "index.db"];
 
 /// Cases that run side by side: they wait for acknowledgements most of the time.
@@ -191,8 +193,8 @@ async fn what_was_promised_survives_a_power_cut_at_every_step() {
         let modes = [
             Survives::DropAll,
             Survives::KeepNames,
-            Survives::Random(2 * n),
-            Survives::Random(2 * n + 1),
+            Survives::KeepLengths,
+            Survives::Random(n),
         ];
         for survives in modes {
             let _case = Case::begin(format!("cut at operation {n}, what survives: {survives:?}"));
