@@ -6,7 +6,7 @@ use protocol::{
     ErrorCode, FileId, TransferStatus, file::FileInfo, identity::Caller, upload::Upload,
 };
 use service_kit::problem::Problem;
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 /// A file that the caller may see.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl FileManager {
         match upload.as_ref().map(|upload| upload.status) {
             // It was stored between the two questions.
             Some(TransferStatus::UploadedSuccessfully) => self.find_stored(caller, file).await?,
-            _ => upload.as_ref().and_then(file_of).map(|info| Found {
+            _ => upload.as_ref().and_then(Upload::file).map(|info| Found {
                 info,
                 is_stored: false,
             }),
@@ -50,37 +50,6 @@ impl FileManager {
                 is_stored: true,
             }))
     }
-}
-
-/// The file that an upload has become, if it has.
-pub(crate) fn file_of(upload: &Upload) -> Option<FileInfo> {
-    let received_at = upload.received_at.filter(|_| upload.status.is_file())?;
-    let meta = upload.meta.clone();
-    let mut seen = HashSet::new();
-    Some(FileInfo {
-        file_id: upload.file_id,
-        upload_id: upload.upload_id,
-        name: meta.name,
-        size: meta.size,
-        content_type: meta.content_type,
-        digest: upload.computed_digest.or(meta.digest),
-        status: upload.status,
-        owner: upload.owner.clone(),
-        pool: meta.pool,
-        batch: meta.batch,
-        captured_at: meta.captured_at,
-        received_at,
-        stored_at: None,
-        attempts: upload.attempts,
-        reason: upload.reason.clone(),
-        title: meta.title,
-        description: meta.description,
-        tags: meta
-            .tags
-            .into_iter()
-            .filter(|tag| seen.insert(tag.clone()))
-            .collect(),
-    })
 }
 
 impl From<IndexError> for Problem {

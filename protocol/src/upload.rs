@@ -3,6 +3,7 @@
 use crate::{
     digest::{Digest, DigestAlgorithm},
     event::Notification,
+    file::FileInfo,
     identity::{Caller, Owner},
     ids::{BatchId, FileId, PoolId, TenantId, UploadId, UploadKey},
     state::TransferStatus,
@@ -10,6 +11,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// What a client says of a file when it starts to send it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +86,40 @@ pub struct Upload {
     pub expires_at: Timestamp,
     /// When its last byte was accepted.
     pub received_at: Option<Timestamp>,
+}
+
+impl Upload {
+    /// The upload as the file that it has become, if it has; a tag given twice counts once.
+    #[must_use]
+    pub fn file(&self) -> Option<FileInfo> {
+        let received_at = self.received_at.filter(|_| self.status.is_file())?;
+        let meta = self.meta.clone();
+        let mut seen = HashSet::new();
+        Some(FileInfo {
+            file_id: self.file_id,
+            upload_id: self.upload_id,
+            name: meta.name,
+            size: meta.size,
+            content_type: meta.content_type,
+            digest: self.computed_digest.or(meta.digest),
+            status: self.status,
+            owner: self.owner.clone(),
+            pool: meta.pool,
+            batch: meta.batch,
+            captured_at: meta.captured_at,
+            received_at,
+            stored_at: None,
+            attempts: self.attempts,
+            reason: self.reason.clone(),
+            title: meta.title,
+            description: meta.description,
+            tags: meta
+                .tags
+                .into_iter()
+                .filter(|tag| seen.insert(tag.clone()))
+                .collect(),
+        })
+    }
 }
 
 /// What `GET /api/v1/uploads/{id}` answers.

@@ -7,6 +7,7 @@
 //! - [`problem`]: errors as RFC 9457 problem documents, and extractors that fail with them.
 //! - [`request_id`]: one id per request in logs, replies and onward calls.
 //! - [`stack`]: the layers around every router.
+//! - [`sqlite`]: how a service opens its database file.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
 //! - [`lifecycle`]: background tasks, the accept loop and two-stage shutdown.
 
@@ -17,5 +18,6 @@ pub mod metrics;
 pub mod peer;
 pub mod problem;
 pub mod request_id;
+pub mod sqlite;
 pub mod stack;
 pub mod telemetry;

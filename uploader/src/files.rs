@@ -62,38 +62,13 @@ pub(crate) async fn list(
         .await?;
     let more = uploads.len() > limit as usize;
     let files: Vec<FileInfo> = uploads
-        .into_iter()
+        .iter()
         .take(limit as usize)
-        .filter_map(info)
+        .filter_map(Upload::file)
         .collect();
     let next_cursor = files
         .last()
         .filter(|_| more)
         .map(|last| Cursor::after(last).to_string());
     Ok(Json(FilePage { files, next_cursor }))
-}
-
-/// An upload as a file; none as long as it is not one.
-fn info(upload: Upload) -> Option<FileInfo> {
-    let Upload { meta, .. } = upload;
-    Some(FileInfo {
-        file_id: upload.file_id,
-        upload_id: upload.upload_id,
-        name: meta.name,
-        size: meta.size,
-        content_type: meta.content_type,
-        digest: upload.computed_digest,
-        status: upload.status,
-        owner: upload.owner,
-        pool: meta.pool,
-        batch: meta.batch,
-        captured_at: meta.captured_at,
-        received_at: upload.received_at?,
-        stored_at: None,
-        attempts: upload.attempts,
-        reason: upload.reason,
-        title: meta.title,
-        description: meta.description,
-        tags: meta.tags,
-    })
 }

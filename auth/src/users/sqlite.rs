@@ -12,10 +12,8 @@ use crate::{names::UserName, tokens::StoredKey};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use protocol::{identity::Role, ids::UserId, token::Revocations};
-use sqlx::{
-    Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use service_kit::sqlite;
+use sqlx::{Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -23,16 +21,12 @@ use std::{
     path::Path,
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
 
 /// How many reads run at a time.
 const READERS: u32 = 2;
 
 /// How long a transaction waits for another process, and a use case for its turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long to wait before opening a file again that others are opening.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The accounts in one file.
 pub(crate) struct SqliteUsers {
@@ -44,14 +38,11 @@ impl SqliteUsers {
     /// Opens the file, or creates it, and brings its tables up to date. Another process may have it open.
     pub(crate) async fn open(path: &Path) -> Result<Self, UsersError> {
         create_private(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writer = connect(1, options.clone()).await?;
-        let reader = connect(READERS, options.pragma("query_only", "ON")).await?;
+        let file = sqlite::file(path, BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
+        let writer = sqlite::connect(pool.clone(), 1, file.clone(), BUSY_TIMEOUT).await?;
+        let read_only = file.pragma("query_only", "ON");
+        let reader = sqlite::connect(pool, READERS, read_only, BUSY_TIMEOUT).await?;
         let users = Self { writer, reader };
         migrations::run(&users).await?;
         Ok(users)
@@ -61,35 +52,6 @@ impl SqliteUsers {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, UsersError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
-}
-
-async fn connect(
-    connections: u32,
-    options: SqliteConnectOptions,
-) -> Result<SqlitePool, UsersError> {
-    // A file does not hang up: no connection needs to be tested or renewed.
-    let pool = SqlitePoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(BUSY_TIMEOUT)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match pool.clone().connect_with(options.clone()).await {
-            // SQLite does not wait for others that switch a new file to write-ahead logging at the same moment.
-            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
-            connected => return Ok(connected?),
-        }
-    }
-}
-
-/// Whether another connection holds the lock (`SQLITE_BUSY`).
-fn is_busy(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == "5")
 }
 
 /// Creates the file if there is none, and lets nobody else read it: it holds the keys that sign tokens. SQLite gives

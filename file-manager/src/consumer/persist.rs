@@ -4,7 +4,6 @@ use crate::{
     FileManager,
     backoff::Backoff,
     index::{IndexError, IndexedFile},
-    lookup::file_of,
     metric,
 };
 use jiff::Timestamp;
@@ -121,7 +120,7 @@ impl Persist<'_> {
     /// The entry that the file will have, and where its bytes come from.
     fn describe(&self) -> Result<(IndexedFile, Source), Failure> {
         let PersistFile { upload, attempt } = self.event;
-        let (Some(mut info), Some(digest)) = (file_of(upload), upload.computed_digest) else {
+        let (Some(mut info), Some(digest)) = (upload.file(), upload.computed_digest) else {
             return Err(Failure::permanent(
                 "the request to store it lacks its digest or the time it was received",
             ));

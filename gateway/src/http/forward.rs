@@ -19,6 +19,9 @@ const NOT_PASSED_ON: [HeaderName; 9] = [
     caller::HEADER,
 ];
 
+/// What public paths of the services' own resources begin with; inside they are without it.
+const PUBLIC_PREFIX: &str = "/api/v1";
+
 /// Sends the request to the service as the caller's and answers what it answers.
 pub(super) async fn forward(
     peer: &Peer,
@@ -29,7 +32,8 @@ pub(super) async fn forward(
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
-    let inner = path
+    let inner = path.strip_prefix(PUBLIC_PREFIX).unwrap_or(path);
+    let inner = inner
         .parse::<http::Uri>()
         .map_err(|error| Problem::invalid_message(error.to_string()))?;
     *request.uri_mut() = inner;

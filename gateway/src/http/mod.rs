@@ -11,7 +11,6 @@ use axum::{
     routing::{get, post, put},
 };
 use forward::forward;
-use http::Uri;
 use protocol::token::REVOCATION_HEADER;
 use service_kit::problem::Problem;
 use std::sync::Arc;
@@ -63,20 +62,10 @@ async fn logout(
     Ok(response)
 }
 
-/// Passes on to `file-manager`, whose own paths are without `/api/v1`.
 async fn to_file_manager(
     State(gateway): State<Arc<Gateway>>,
     Authenticated(caller): Authenticated,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    let inner = path.strip_prefix("/api/v1").unwrap_or(path);
-    let uri = inner
-        .parse::<Uri>()
-        .map_err(|error| Problem::invalid_message(error.to_string()))?;
-    *request.uri_mut() = uri;
     forward(&gateway.file_manager, Some(&caller), request).await
 }

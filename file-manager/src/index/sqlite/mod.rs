@@ -9,18 +9,12 @@ mod tests;
 use super::{Index, IndexError, IndexedFile, Selection};
 use async_trait::async_trait;
 use protocol::{FileId, file::FileInfo};
-use sqlx::{
-    QueryBuilder, Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use service_kit::sqlite;
+use sqlx::{QueryBuilder, Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions};
 use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration};
-use tokio::time::{Instant, sleep};
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait before opening a file again that others are opening.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The index in SQLite.
 pub struct SqliteIndex {
@@ -35,17 +29,17 @@ impl SqliteIndex {
     /// # Errors
     /// [`IndexError::Unavailable`] when the file cannot be opened, is no index, or is of a newer version of the program.
     pub async fn open(path: &Path, readers: NonZeroU32) -> Result<Self, IndexError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let writer = connect(1, options.clone()).await?;
+        let file = sqlite::file(path, BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new();
+        let new = file.clone().create_if_missing(true);
+        let writer = sqlite::connect(pool.clone(), 1, new, BUSY_TIMEOUT)
+            .await
+            .map_err(unavailable)?;
         migrate::migrate(&writer).await?;
-        let read_only = options.create_if_missing(false).pragma("query_only", "on");
-        let readers = connect(readers.get(), read_only).await?;
+        let read_only = file.pragma("query_only", "on");
+        let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT)
+            .await
+            .map_err(unavailable)?;
         Ok(Self { writer, readers })
     }
 
@@ -55,34 +49,6 @@ impl SqliteIndex {
             .await
             .map_err(unavailable)
     }
-}
-
-async fn connect(
-    connections: u32,
-    options: SqliteConnectOptions,
-) -> Result<SqlitePool, IndexError> {
-    // A file does not hang up: no connection needs to be tested or renewed.
-    let pool = SqlitePoolOptions::new()
-        .max_connections(connections)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match pool.clone().connect_with(options.clone()).await {
-            // SQLite does not wait for others that switch a new file to write-ahead logging at the same moment.
-            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE).await,
-            connected => return connected.map_err(unavailable),
-        }
-    }
-}
-
-/// Whether another connection holds the lock: the low byte of the engine's code says so.
-fn is_busy(error: &sqlx::Error) -> bool {
-    const SQLITE_BUSY: i32 = 5;
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<i32>().ok())
-        .is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
 
 #[async_trait]

@@ -18,10 +18,8 @@ use protocol::{
     file::{Cursor, FileQuery},
     upload::{LogHead, LogPage, Upload},
 };
-use sqlx::{
-    ConnectOptions, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use service_kit::sqlite;
+use sqlx::{ConnectOptions, SqlitePool, sqlite::SqlitePoolOptions};
 use std::{collections::HashMap, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 use writer::Writer;
 
@@ -44,17 +42,12 @@ impl SqliteStore {
         readers: NonZeroU32,
         signals: Arc<Signals>,
     ) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let mut db = options.clone().create_if_missing(true).connect().await?;
+        let file = sqlite::file(path, BUSY_TIMEOUT);
+        let mut db = file.clone().create_if_missing(true).connect().await?;
         schema::migrate(&mut db).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(readers.get())
-            .connect_with(options.read_only(true))
-            .await?;
+        let read_only = file.read_only(true);
+        let pool = SqlitePoolOptions::new();
+        let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT).await?;
         Ok(Self {
             writer: Writer::start(db, signals),
             readers,
