@@ -340,7 +340,10 @@ impl Session {
     /// Puts a stream in its place. Of those that are over only the newest are remembered.
     pub(super) fn insert(&mut self, stream: Stream) {
         let of = stream.of;
-        if !stream.is_live() {
+        if stream.is_live() {
+            self.live.insert(of.stream);
+        } else {
+            self.live.remove(&of.stream);
             self.over.push_back(of);
         }
         self.streams.insert(of.stream, stream);

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use life::Life;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 use stream::Stream;
@@ -248,6 +248,8 @@ pub struct Session {
     phase: Phase,
     life: Life,
     streams: HashMap<StreamId, Stream>,
+    /// Those of them that are open or being opened.
+    live: BTreeSet<StreamId>,
     /// Streams that are over and remembered only so that late chunks and requests get the right answer; oldest first.
     over: VecDeque<StreamUse>,
     next_serial: u64,
@@ -267,6 +269,7 @@ impl Session {
             phase: Phase::Fresh,
             life: Life::new(&rules, now),
             streams: HashMap::new(),
+            live: BTreeSet::new(),
             over: VecDeque::new(),
             next_serial: 0,
             pending_requests: 0,
@@ -357,13 +360,15 @@ impl Session {
             window_bytes,
             ..
         } = self.rules.limits;
-        let chunks: usize = self.streams.values().map(Stream::chunks_in_flight).sum();
-        chunks < MAX_CHUNKS_IN_FLIGHT
-            && self.in_flight + room <= self.rules.session_window_bytes
-            && self
-                .streams
-                .values()
-                .all(|stream| stream.in_flight() + room <= window_bytes)
+        // Asked with every message, so it looks at open uploads only: of the others nothing is in flight.
+        let live = || {
+            self.live
+                .iter()
+                .filter_map(|stream| self.streams.get(stream))
+        };
+        self.in_flight + room <= self.rules.session_window_bytes
+            && live().map(Stream::chunks_in_flight).sum::<usize>() < MAX_CHUNKS_IN_FLIGHT
+            && live().all(|stream| stream.in_flight() + room <= window_bytes)
     }
 
     /// Largest message to accept now, bytes. One that is larger closes the session with 1009.
@@ -399,10 +404,7 @@ impl Session {
     /// Uploads that are open or being opened.
     #[must_use]
     pub fn open_uploads(&self) -> usize {
-        self.streams
-            .values()
-            .filter(|stream| stream.is_live())
-            .count()
+        self.live.len()
     }
 
     /// Whether the socket is to be closed (or is).
