@@ -9,6 +9,7 @@ mod keys;
 mod overrides;
 mod secret;
 mod units;
+mod url;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use secret::Secret;
 pub use units::{ByteSize, InvalidUnit, Millis};
+pub use url::EngineUrl;
 
 /// Where a configuration is loaded from. Nothing is read from the process itself, so tests stay apart.
 #[derive(Debug, Clone, Default)]

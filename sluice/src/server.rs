@@ -1,7 +1,8 @@
-//! Puts a server together, embedded: every role in this process, SQLite and the local disk beneath.
+//! Puts a server together: the roles that this process plays, on the stores that the settings name.
 
-use crate::Settings;
+use crate::{Role, Settings, StartError, Stores};
 use axum::Router;
+use futures::future::BoxFuture;
 use gateway::{Gateway, Parts, TokenRules};
 use service_kit::{
     health::Health,
@@ -10,107 +11,19 @@ use service_kit::{
     peer::Peer,
     stack,
 };
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-use storage::{blobs::BlobStore, chunks::ChunkCache, events::Events};
+use std::{collections::BTreeMap, net::SocketAddr};
 use tokio::net::TcpListener;
-
-/// The ports that a server keeps bytes in and passes events by.
-#[derive(Clone)]
-pub struct Stores {
-    /// The bytes of uploads.
-    pub chunks: Arc<dyn ChunkCache>,
-    /// The bytes of files.
-    pub blobs: Arc<dyn BlobStore>,
-    /// Work and news.
-    pub events: Arc<dyn Events>,
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The folder for the data can't be made.
-    #[error("the data folder {path} can't be used: {source}")]
-    Data {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A store can't be opened.
-    #[error(transparent)]
-    Store(#[from] storage::OpenError),
-    /// The accounts can't be opened.
-    #[error(transparent)]
-    Auth(#[from] auth::OpenError),
-    /// The state of uploads can't be opened.
-    #[error("the state of uploads can't be opened: {0}")]
-    Uploader(#[from] uploader::StoreError),
-    /// The index of files can't be opened.
-    #[error(transparent)]
-    FileManager(#[from] file_manager::OpenError),
-    /// The gateway's settings make no sense.
-    #[error(transparent)]
-    Gateway(#[from] gateway::config::InvalidConfig),
-    /// The address is taken, or can't be listened on.
-    #[error("can't listen on {address}: {source}; choose another with --listen")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// Signals can't be handled.
-    #[error("signals can't be handled: {0}")]
-    Signals(io::Error),
-}
-
-impl Stores {
-    /// Opens the stores of an embedded server beneath its data folder.
-    ///
-    /// # Errors
-    /// When the folder or a store can't be used, also because another server is using it.
-    pub async fn open(settings: &Settings) -> Result<Self, StartError> {
-        let data = &settings.data;
-        make_private(data).map_err(|source| StartError::Data {
-            path: data.clone(),
-            source,
-        })?;
-        let url = |folder: &str| format!("disk:{}", data.join(folder).display());
-        Ok(Self {
-            chunks: storage::open_chunks(&url("chunks"), &settings.chunks.options()).await?,
-            blobs: storage::open_blobs(&url("blobs")).await?,
-            events: storage::open_events("local:").await?,
-        })
-    }
-}
-
-/// Makes a folder, and those above it, that only its owner may look into: it holds signing keys and everybody's files. One
-/// that is there keeps the rights that its owner gave it.
-///
-/// # Errors
-/// Those of the file system.
-pub fn make_private(folder: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
 
 /// A server that is listening.
 pub struct Server {
     lifecycle: Lifecycle,
-    address: SocketAddr,
-    events: Arc<dyn Events>,
+    public: Option<SocketAddr>,
+    internal: Option<SocketAddr>,
+    stores: Stores,
 }
 
 impl Server {
-    /// Starts a server on these stores. When it returns, the listener is open and every role runs.
+    /// Starts a server on these stores. When it returns, the listeners are open and every role runs.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -119,90 +32,88 @@ impl Server {
         stores: Stores,
         metrics: Option<Metrics>,
     ) -> Result<Self, StartError> {
-        let mut lifecycle = Lifecycle::new(settings.shutdown_grace.duration());
-        let shutdown = lifecycle.shutdown();
-        let health = Health::new(&shutdown);
-        let Stores {
-            chunks,
-            blobs,
-            events,
-        } = stores;
-        let data = |file: &str| settings.data.join(file);
-        let tokens = TokenRules {
-            issuer: settings.auth.issuer.clone(),
-            audience: settings.auth.audience.clone(),
+        check(&settings, &stores)?;
+        // An address that is taken is found before anything is touched.
+        let public = match settings.plays(Role::Gateway) {
+            true => Some(bind(settings.listen, "--listen").await?),
+            false => None,
         };
-        let max_file_bytes = settings.uploader.max_file_bytes.0;
-
-        let auth = auth::Auth::open(settings.auth, &data("auth.db")).await?;
-        let auth_peer = Peer::local("auth", auth::router(auth.clone()));
-
-        let uploader = uploader::Uploader::open(
-            settings.uploader,
-            &data("uploads.db"),
-            chunks.clone(),
-            events.clone(),
-        )
-        .await?;
-        let uploader_peer = Peer::local("uploader", uploader::router(uploader.clone()));
-
-        let file_manager = file_manager::FileManager::open(
-            settings.file_manager,
-            &data("index.db"),
-            chunks.clone(),
-            blobs,
-            events.clone(),
-            uploader_peer.clone(),
-        )
-        .await?;
-        let file_manager_peer =
-            Peer::local("file-manager", file_manager::router(file_manager.clone()));
-
-        let parts = Parts {
-            auth: auth_peer,
-            uploader: uploader_peer,
-            file_manager: file_manager_peer,
-            chunks,
-            events: events.clone(),
-            tokens,
-            max_file_bytes,
+        let internal = match settings.internal_address() {
+            Some(address) => Some(bind(address, "the setting `internal.listen`").await?),
+            None => None,
         };
-        let gateway = Gateway::new(settings.gateway, parts, shutdown.clone())?;
-
-        let listen = |source| StartError::Listen {
-            address: settings.listen,
-            source,
+        let lifecycle = Lifecycle::new(settings.shutdown_grace.duration());
+        let mut wiring = Wiring {
+            health: Health::new(&lifecycle.shutdown()),
+            shutdown: lifecycle.shutdown(),
+            stores: stores.clone(),
+            settings,
+            services: BTreeMap::new(),
+            tasks: Vec::new(),
         };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-
-        watch_storing(&health, &file_manager);
-        let draining = shutdown.draining().clone();
-        let sweeping = auth::run(auth, draining.clone());
-        lifecycle.spawn_critical("auth", async {
-            sweeping.await;
-            Ok::<_, String>(())
-        });
-        lifecycle.spawn_critical("uploader", uploader::run(uploader, draining.clone()));
-        lifecycle.spawn_critical("file-manager", file_manager::run(file_manager, draining));
-        spawn_gateway(&mut lifecycle, &shutdown, gateway.clone());
-        let mut public = gateway::router(gateway).merge(health.router());
-        if let Some(metrics) = metrics {
-            public = expose(&mut lifecycle, &shutdown, public, metrics);
-        }
-        let public = stack::wrap("gateway", public);
-        lifecycle.spawn_critical("listener", serve(listener, public, settings.http, shutdown));
-        Ok(Self {
+        let surface = wiring.play().await?;
+        let mut server = Self {
             lifecycle,
-            address,
-            events,
-        })
+            public: public.as_ref().map(|(_, address)| *address),
+            internal: internal.as_ref().map(|(_, address)| *address),
+            stores,
+        };
+        server.run_all(wiring, surface, [public, internal], metrics);
+        Ok(server)
     }
 
-    /// Where it listens.
+    /// Starts the tasks of every role, and serves what there is to serve.
+    fn run_all(
+        &mut self,
+        wiring: Wiring,
+        surface: Option<Router>,
+        [public, internal]: [Option<(TcpListener, SocketAddr)>; 2],
+        metrics: Option<Metrics>,
+    ) {
+        let Wiring {
+            settings,
+            health,
+            shutdown,
+            services,
+            tasks,
+            ..
+        } = wiring;
+        for (role, task) in tasks {
+            self.lifecycle.spawn_critical(role.name(), task);
+        }
+        let mut own_pages = health.router();
+        if let Some(metrics) = metrics {
+            own_pages = own_pages.merge(metrics.router());
+            let upkeep = metrics.run_upkeep(shutdown.draining().clone());
+            self.lifecycle.spawn_critical("metrics", infallible(upkeep));
+        }
+        if let (Some((listener, _)), Some(surface)) = (public, surface) {
+            // What only operators should see is on the internal listener, if there is one.
+            let beside = match internal {
+                Some(_) => health.router(),
+                None => own_pages.clone(),
+            };
+            let router = stack::wrap(Role::Gateway.name(), surface.merge(beside));
+            let serving = serve(listener, router, settings.http.clone(), shutdown.clone());
+            self.lifecycle.spawn_critical("listener", serving);
+        }
+        if let Some((listener, _)) = internal {
+            let serving = serve(listener, own_pages, settings.http, shutdown);
+            self.lifecycle.spawn_critical("internal listener", serving);
+            drop(services);
+        }
+    }
+
+    /// Where it listens for clients, in a process with the role gateway.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.public
+    }
+
+    /// Where it listens for other services.
+    #[must_use]
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal
     }
 
     /// The handle by which it is stopped.
@@ -225,9 +136,181 @@ impl Server {
     /// The failure of the part.
     pub async fn run(self) -> Result<(), LifecycleError> {
         let ended = self.lifecycle.wait().await;
-        self.events.close().await;
+        if let Some(events) = self.stores.events_if_open() {
+            events.close().await;
+        }
         ended
     }
+}
+
+/// Finds what can't work before anything is opened.
+fn check(settings: &Settings, stores: &Stores) -> Result<(), StartError> {
+    if settings.roles.is_empty() {
+        return Err(StartError::NoRole);
+    }
+    let sharing = [Role::Gateway, Role::Uploader, Role::FileManager];
+    let here = sharing.iter().filter(|role| settings.plays(**role)).count();
+    if (1..sharing.len()).contains(&here)
+        && let Some((setting, url)) = stores.unshared().next()
+    {
+        let url = url.to_string();
+        return Err(StartError::Unshared { setting, url });
+    }
+    Ok(())
+}
+
+async fn bind(
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen {
+        address,
+        flag,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// A server in the making.
+struct Wiring {
+    settings: Settings,
+    stores: Stores,
+    shutdown: Shutdown,
+    health: Health,
+    /// What this process answers to other services.
+    services: BTreeMap<Role, Router>,
+    /// What each role does beside answering.
+    tasks: Vec<(Role, BoxFuture<'static, Result<(), String>>)>,
+}
+
+impl Wiring {
+    /// Opens every role that this process plays; answers the public surface, if the gateway is among them.
+    async fn play(&mut self) -> Result<Option<Router>, StartError> {
+        // In the order in which they call each other.
+        if self.settings.plays(Role::Auth) {
+            self.auth().await?;
+        }
+        if self.settings.plays(Role::Uploader) {
+            self.uploader().await?;
+        }
+        if self.settings.plays(Role::FileManager) {
+            self.file_manager().await?;
+        }
+        match self.settings.plays(Role::Gateway) {
+            true => self.gateway().await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    async fn auth(&mut self) -> Result<(), StartError> {
+        let auth =
+            auth::Auth::open(self.settings.auth.clone(), path_of(self.stores.users()?)).await?;
+        self.services.insert(Role::Auth, auth::router(auth.clone()));
+        let draining = self.shutdown.draining().clone();
+        self.spawn(Role::Auth, infallible(auth::run(auth, draining)));
+        Ok(())
+    }
+
+    async fn uploader(&mut self) -> Result<(), StartError> {
+        let uploader = uploader::Uploader::open(
+            self.settings.uploader.clone(),
+            path_of(self.stores.uploads()?),
+            self.stores.chunks().await?,
+            self.stores.events().await?,
+        )
+        .await?;
+        self.services
+            .insert(Role::Uploader, uploader::router(uploader.clone()));
+        let draining = self.shutdown.draining().clone();
+        self.spawn(Role::Uploader, uploader::run(uploader, draining));
+        Ok(())
+    }
+
+    async fn file_manager(&mut self) -> Result<(), StartError> {
+        let file_manager = file_manager::FileManager::open(
+            self.settings.file_manager.clone(),
+            path_of(self.stores.index()?),
+            self.stores.chunks().await?,
+            self.stores.blobs().await?,
+            self.stores.events().await?,
+            self.peer(Role::FileManager, Role::Uploader)?,
+        )
+        .await?;
+        self.services.insert(
+            Role::FileManager,
+            file_manager::router(file_manager.clone()),
+        );
+        watch_storing(&self.health, &file_manager);
+        let draining = self.shutdown.draining().clone();
+        self.spawn(Role::FileManager, file_manager::run(file_manager, draining));
+        Ok(())
+    }
+
+    async fn gateway(&mut self) -> Result<Router, StartError> {
+        let settings = &self.settings;
+        let parts = Parts {
+            auth: self.peer(Role::Gateway, Role::Auth)?,
+            uploader: self.peer(Role::Gateway, Role::Uploader)?,
+            file_manager: self.peer(Role::Gateway, Role::FileManager)?,
+            chunks: self.stores.chunks().await?,
+            events: self.stores.events().await?,
+            tokens: TokenRules {
+                issuer: settings.auth.issuer.clone(),
+                audience: settings.auth.audience.clone(),
+            },
+            max_file_bytes: settings.uploader.max_file_bytes.0,
+        };
+        let gateway = Gateway::new(settings.gateway.clone(), parts, self.shutdown.clone())?;
+        let (draining, tracker) = (
+            self.shutdown.draining().clone(),
+            self.shutdown.tracker().clone(),
+        );
+        let running = gateway.clone();
+        self.spawn(Role::Gateway, async move {
+            // Sockets that are draining still need logouts and notifications.
+            let drained = async {
+                draining.cancelled().await;
+                tracker.wait().await;
+            };
+            tokio::select! {
+                () = gateway::run(running) => {}
+                () = drained => {}
+            }
+            Ok::<_, String>(())
+        });
+        Ok(gateway::router(gateway))
+    }
+
+    /// How one role calls another: in process if this process plays it, else where the settings say.
+    fn peer(&self, needed_by: Role, role: Role) -> Result<Peer, StartError> {
+        if let Some(router) = self.services.get(&role) {
+            return Ok(Peer::local(role.name(), router.clone()));
+        }
+        let (addresses, setting) = self.settings.peers.of(role);
+        let no_peer = StartError::NoPeer {
+            needed_by,
+            missing: role,
+            setting,
+        };
+        let _ = addresses;
+        Err(no_peer)
+    }
+
+    fn spawn<E: std::fmt::Display>(
+        &mut self,
+        role: Role,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let task = async { task.await.map_err(|error| error.to_string()) };
+        self.tasks.push((role, Box::pin(task)));
+    }
+}
+
+async fn infallible(task: impl Future<Output = ()>) -> Result<(), String> {
+    task.await;
+    Ok(())
 }
 
 /// Readiness tells when storing pauses because the blob store can't be reached.
@@ -239,51 +322,6 @@ fn watch_storing(health: &Health, file_manager: &file_manager::FileManager) {
     });
 }
 
-fn spawn_gateway(lifecycle: &mut Lifecycle, shutdown: &Shutdown, gateway: Arc<Gateway>) {
-    let (draining, tracker) = (shutdown.draining().clone(), shutdown.tracker().clone());
-    lifecycle.spawn_critical("gateway", async move {
-        // Sockets that are draining still need logouts and notifications.
-        let drained = async {
-            draining.cancelled().await;
-            tracker.wait().await;
-        };
-        tokio::select! {
-            () = gateway::run(gateway) => {}
-            () = drained => {}
-        }
-        Ok::<_, String>(())
-    });
-}
-
-fn expose(
-    lifecycle: &mut Lifecycle,
-    shutdown: &Shutdown,
-    public: Router,
-    metrics: Metrics,
-) -> Router {
-    let router = public.merge(metrics.router());
-    let upkeep = metrics.run_upkeep(shutdown.draining().clone());
-    lifecycle.spawn_critical("metrics", async {
-        upkeep.await;
-        Ok::<_, String>(())
-    });
-    router
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn a_data_folder_is_made_for_its_owner_alone() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("above").join("data");
-        make_private(&folder).unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder), 0o700);
-        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o750)).unwrap();
-        make_private(&folder).unwrap();
-        assert_eq!(mode(&folder), 0o750, "what an operator has chosen stays");
-    }
+fn path_of(url: &str) -> &std::path::Path {
+    std::path::Path::new(url.strip_prefix("sqlite:").unwrap_or(url))
 }

@@ -1,8 +1,9 @@
 //! Everything that can be configured, in one place.
 
+use crate::Role;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    config::{ByteSize, ConfigError, Loader, Millis},
+    config::{ByteSize, ConfigError, EngineUrl, Loader, Millis, Secret},
     lifecycle::HttpLimits,
     telemetry::TelemetryConfig,
 };
@@ -17,10 +18,18 @@ use storage::chunks::ChunkOptions;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the public listener listens.
+    /// What this process does; everything, if nothing else is said.
+    pub roles: Vec<Role>,
+    /// Where the public listener listens, in a process with the role gateway.
     pub listen: SocketAddr,
-    /// The folder that holds everything that is kept.
+    /// The folder that holds everything that is kept in no other store.
     pub data: PathBuf,
+    /// Where things are kept.
+    pub stores: StoreUrls,
+    /// The listener for other services.
+    pub internal: Internal,
+    /// The roles that other processes play, and how they are called.
+    pub peers: Peers,
     /// Time between the two stages of a shutdown: what is in flight may finish within it.
     pub shutdown_grace: Millis,
     /// Limits of the public listener.
@@ -42,8 +51,12 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            roles: Role::ALL.to_vec(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             data: PathBuf::from("sluice-data"),
+            stores: StoreUrls::default(),
+            internal: Internal::default(),
+            peers: Peers::default(),
             shutdown_grace: Millis::secs(10),
             http: HttpLimits::default(),
             log: TelemetryConfig::default(),
@@ -52,6 +65,59 @@ impl Default for Settings {
             gateway: gateway::Config::default(),
             uploader: uploader::Config::default(),
             file_manager: file_manager::Config::default(),
+        }
+    }
+}
+
+/// The engine behind each port, by its URL. What is absent is kept in the data folder.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreUrls {
+    /// The bytes of uploads until they are stored: `redis://host:6379/0?prefix=…` or `disk:<path>`.
+    pub chunks: Option<EngineUrl>,
+    /// Work and news: `amqp://user:password@host:5672/%2f?prefix=…` or `local:`.
+    pub events: Option<EngineUrl>,
+    /// The bytes of stored files: `mongodb://host:27017/<database>?replicaSet=…` or `disk:<path>`.
+    pub blobs: Option<EngineUrl>,
+    /// The index of stored files: `mongodb://…` or `sqlite:<path>`.
+    pub index: Option<EngineUrl>,
+    /// Accounts and logins: `postgres://user:password@host:5432/<database>` or `sqlite:<path>`.
+    pub users: Option<EngineUrl>,
+    /// The state of uploads and the notification log: `postgres://…` or `sqlite:<path>`.
+    pub uploads: Option<EngineUrl>,
+}
+
+/// The listener for other services, apart from the public one. It also tells about the process: `/healthz`, `/readyz`, `/metrics`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Internal {
+    /// Where it listens. A process that plays every role needs none.
+    pub listen: Option<SocketAddr>,
+    /// The keys that sign calls between services, `id:secret` separated by commas: the first one signs, every one is accepted.
+    pub keys: Secret,
+}
+
+/// The roles that other processes play: the addresses of their internal listeners (`http://host:port`), of which each may stand
+/// for several replicas.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peers {
+    /// Replicas of auth.
+    pub auth: Vec<String>,
+    /// Replicas of uploader.
+    pub uploader: Vec<String>,
+    /// Replicas of file-manager.
+    pub file_manager: Vec<String>,
+}
+
+impl Peers {
+    /// The addresses of this role's replicas, and the setting that holds them.
+    pub(crate) fn of(&self, role: Role) -> (&[String], &'static str) {
+        match role {
+            Role::Auth => (&self.auth, "peers.auth"),
+            Role::Uploader => (&self.uploader, "peers.uploader"),
+            Role::FileManager => (&self.file_manager, "peers.file_manager"),
+            Role::Gateway => (&[], "peers"),
         }
     }
 }
@@ -98,10 +164,28 @@ impl Chunks {
     }
 }
 
+/// Where the internal listener listens if it has to and nothing is said.
+const DEFAULT_INTERNAL: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
 /// Variables of the environment that begin like settings and belong to the client commands.
 const CLIENT_VARIABLES: [&str; 1] = ["SLUICE_SERVER"];
 
 impl Settings {
+    /// Whether this process plays a role.
+    #[must_use]
+    pub fn plays(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Where the internal listener listens: where it is told to, and somewhere in any case if other processes play other roles.
+    #[must_use]
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        let is_alone = Role::ALL.iter().all(|role| self.plays(*role));
+        let default = (!is_alone).then_some(DEFAULT_INTERNAL);
+        self.internal.listen.or(default)
+    }
+
     /// Loads the settings: defaults, then the file, the environment, and the flags given.
     ///
     /// # Errors

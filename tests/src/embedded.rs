@@ -36,7 +36,8 @@ impl Embedded {
         let server = Box::pin(Server::start(settings, stores, None))
             .await
             .expect("the server starts");
-        let url = format!("http://{}", server.address());
+        let address = server.address().expect("it has every role");
+        let url = format!("http://{address}");
         let shutdown = server.shutdown();
         Self {
             url,

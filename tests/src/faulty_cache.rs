@@ -30,14 +30,11 @@ impl FaultyCache {
     pub async fn start() -> Self {
         let data = tempfile::tempdir().expect("a temporary folder can be made");
         let settings = Embedded::settings(data.path());
-        let stores = Stores::open(&settings).await.expect("the stores open");
-        let chunks = stores.chunks.clone();
+        let stores = Stores::new(&settings);
+        let chunks = stores.chunks().await.expect("the chunk cache opens");
         let faulty = Arc::new(FaultyChunks::new(chunks.clone()));
         let script = faulty.script();
-        let stores = Stores {
-            chunks: faulty,
-            ..stores
-        };
+        let stores = stores.with_chunks(faulty);
         Self {
             server: Embedded::start(settings.clone(), stores).await,
             settings,

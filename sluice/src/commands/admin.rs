@@ -53,7 +53,7 @@ impl Admin {
         let password = SecretString::from(password);
         let data = settings.data.clone();
         let new = if data.exists() { "" } else { "new " };
-        sluice::server::make_private(&data).map_err(|source| AdminError::Data {
+        sluice::make_private(&data).map_err(|source| AdminError::Data {
             path: data.clone(),
             source,
         })?;

@@ -7,12 +7,15 @@ use service_kit::{
     metrics::{BuildInfo, Metrics, MetricsError},
     telemetry::{self, TelemetryError},
 };
-use sluice::{Server, Settings, StartError, Stores};
+use sluice::{Role, Server, Settings, StartError, Stores};
 use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 /// Flags of `sluice serve`; each is the same as a setting.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
+    /// What this process does, several times for several roles [default: everything]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Role>,
     #[command(flatten)]
     settings: SettingsFlags,
 }
@@ -54,22 +57,27 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 impl SettingsFlags {
     /// The effective settings.
     pub(crate) fn load(&self) -> Result<Settings, ConfigError> {
+        self.load_with(Vec::new())
+    }
+
+    /// The effective settings, with more flags.
+    fn load_with(&self, mut flags: Vec<(&'static str, String)>) -> Result<Settings, ConfigError> {
         let listen = self.listen.map(|listen| ("listen", listen.to_string()));
         let data = self
             .data
             .as_ref()
             .map(|data| ("data", data.display().to_string()));
-        Settings::load(
-            self.config.as_deref(),
-            listen.into_iter().chain(data).collect(),
-        )
+        flags.extend(listen.into_iter().chain(data));
+        Settings::load(self.config.as_deref(), flags)
     }
 }
 
 impl Serve {
     /// Runs a server until it is stopped.
     pub(crate) async fn run(self) -> Result<(), ServeError> {
-        let settings = self.settings.load()?;
+        let roles: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
+        let roles = (!roles.is_empty()).then(|| ("roles", roles.join(",")));
+        let settings = self.settings.load_with(roles.into_iter().collect())?;
         telemetry::init(
             "sluice",
             &settings.log,
@@ -80,27 +88,39 @@ impl Serve {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("SLUICE_REVISION").unwrap_or("unknown"),
         })?;
-        let data = settings.data.clone();
-        let stores = Stores::open(&settings).await?;
-        let mut server = Box::pin(Server::start(settings, stores, Some(metrics))).await?;
+        let stores = Stores::new(&settings);
+        let mut server = Box::pin(Server::start(settings.clone(), stores, Some(metrics))).await?;
         server.handle_signals()?;
-        welcome(server.address(), &data);
+        welcome(&server, &settings);
         Ok(server.run().await?)
     }
 }
 
 /// Says where the server is and what to type next. On standard output, since it is what the command was asked for; a closed one
 /// is no reason to stop.
-fn welcome(address: SocketAddr, data: &std::path::Path) {
-    // As it was called, so that the next command can be copied: `target/release/sluice` is on nobody's path.
-    let sluice = std::env::args()
-        .next()
-        .unwrap_or_else(|| "sluice".to_owned());
-    let text = format!(
-        "Sluice is listening on http://{address} (data in {data})\n\
-         Next, in another shell:\n  {sluice} signup --server http://{address} --user ada\n  {sluice} upload FILE…\n",
-        data = data.display(),
-    );
+fn welcome(server: &Server, settings: &Settings) {
+    let mut text = String::new();
+    if let Some(address) = server.address() {
+        let data = settings.data.display();
+        // As it was called, so that the next command can be copied: `target/release/sluice` is on nobody's path.
+        let sluice = std::env::args().next();
+        let sluice = sluice.as_deref().unwrap_or("sluice");
+        let kept = match settings.stores.chunks {
+            Some(_) => String::new(),
+            None => format!(" (data in {data})"),
+        };
+        text = format!(
+            "Sluice is listening on http://{address}{kept}\n\
+             Next, in another shell:\n  {sluice} signup --server http://{address} --user ada\n  {sluice} upload FILE…\n",
+        );
+    }
+    if let Some(address) = server.internal_address() {
+        let roles: Vec<&str> = settings.roles.iter().map(|role| role.name()).collect();
+        text.push_str(&format!(
+            "Other services find {} at http://{address}\n",
+            roles.join(", ")
+        ));
+    }
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

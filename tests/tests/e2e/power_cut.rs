@@ -39,18 +39,16 @@ fn folder() -> TempDir {
         .expect("a temporary folder")
 }
 
-async fn stores(fs: Arc<dyn Fs>, disk: &Path) -> Stores {
+async fn stores(settings: &Settings, fs: Arc<dyn Fs>, disk: &Path) -> Stores {
     let options = ChunkOptions {
         min_free_bytes: 0,
         ..ChunkOptions::default()
     };
     let chunks = DiskChunks::open(fs.clone(), &disk.join("chunks"), &options).await;
     let blobs = DiskBlobs::open(fs, &disk.join("blobs")).await;
-    Stores {
-        chunks: Arc::new(chunks.expect("the chunk cache opens")),
-        blobs: Arc::new(blobs.expect("the blob store opens")),
-        events: storage::open_events("local:").await.unwrap(),
-    }
+    Stores::new(settings)
+        .with_chunks(Arc::new(chunks.expect("the chunk cache opens")))
+        .with_blobs(Arc::new(blobs.expect("the blob store opens")))
 }
 
 /// Everything that is the same for all cuts.
@@ -79,7 +77,7 @@ impl Scenario {
     async fn new() -> Self {
         let template = folder();
         let settings = Embedded::settings(template.path());
-        let stores = Stores::open(&settings).await.unwrap();
+        let stores = Stores::new(&settings);
         let server = Embedded::start(settings, stores).await;
         let account = Account::signup(server.url(), "ada").await;
         server.stop().await;
@@ -102,8 +100,8 @@ impl Scenario {
         let settings = self.settings(self.template.path(), data.path());
         let path = data.path().join("disk");
         let disk = PowerCut::new(&path).unwrap();
-        let stores = stores(Arc::new(disk.clone()), &path).await;
-        let chunks = stores.chunks.clone();
+        let stores = stores(&settings, Arc::new(disk.clone()), &path).await;
+        let chunks = stores.chunks().await.unwrap();
         let server = Embedded::start(settings, stores).await;
 
         let (noted, is_cut) = watch::channel(false);
@@ -146,7 +144,7 @@ impl Scenario {
         let settings = self.settings(cut.databases.path(), data.path());
         let path = data.path().join("disk");
         cut.disk.materialise(survives, &path).unwrap();
-        let stores = stores(Arc::new(Real), &path).await;
+        let stores = stores(&settings, Arc::new(Real), &path).await;
         let server = Embedded::start(settings, stores.clone()).await;
         let account = self.account.at(server.url());
         check(&self.plan, &cut.promises, &account, &stores).await;

@@ -17,6 +17,7 @@ struct Faulty {
     server: Embedded,
     settings: Settings,
     stores: Stores,
+    chunks: Arc<dyn ChunkCache>,
     /// What the blob store is told.
     blobs: Script<BlobCall, BlobError>,
     _data: TempDir,
@@ -31,11 +32,13 @@ impl Faulty {
         let data = tempfile::tempdir().unwrap();
         let mut settings = Embedded::settings(data.path());
         change(&mut settings);
-        let mut stores = Stores::open(&settings).await.unwrap();
-        let faulty = FaultyBlobs::new(stores.blobs);
+        let stores = Stores::new(&settings);
+        let faulty = FaultyBlobs::new(stores.blobs().await.unwrap());
         let blobs = faulty.script();
-        stores.blobs = Arc::new(faulty);
+        let chunks = stores.chunks().await.unwrap();
+        let stores = stores.with_blobs(Arc::new(faulty));
         Self {
+            chunks,
             server: Embedded::start(settings.clone(), stores.clone()).await,
             settings,
             stores,
@@ -49,14 +52,16 @@ impl Faulty {
         let Self {
             server,
             settings,
-            mut stores,
+            stores,
+            chunks,
             blobs,
             _data,
         } = self;
         server.abort().await;
         // What was queued is lost with the process.
-        stores.events = storage::open_events("local:").await.unwrap();
+        let stores = stores.with_events(storage::open_events("local:").await.unwrap());
         Self {
+            chunks,
             server: Embedded::start(settings.clone(), stores.clone()).await,
             settings,
             stores,
@@ -74,7 +79,7 @@ impl Faulty {
     }
 
     fn chunks(&self) -> &dyn ChunkCache {
-        &*self.stores.chunks
+        &*self.chunks
     }
 
     async fn until_cache_is_empty(&self) {

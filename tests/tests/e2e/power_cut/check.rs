@@ -123,12 +123,13 @@ async fn each_told_once(plan: &Plan, socket: &mut Socket) {
 
 /// Nothing is in the stores that belongs to no file.
 async fn nothing_is_left_over(plan: &Plan, account: &Account, stores: &Stores) {
+    let chunks = stores.chunks().await.unwrap();
     until("the chunk cache to be freed", async || {
-        stores.chunks.list().await.unwrap().is_empty().then_some(())
+        chunks.list().await.unwrap().is_empty().then_some(())
     })
     .await;
-    let blobs: Vec<_> = stores
-        .blobs
+    let blobs = stores.blobs().await.unwrap();
+    let blobs: Vec<_> = blobs
         .list()
         .await
         .unwrap()

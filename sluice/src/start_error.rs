@@ -1,0 +1,70 @@
+//! Why a server does not start.
+
+use crate::Role;
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings name no role.
+    #[error("no role to play: leave `roles` out for all of them, or name some with --role")]
+    NoRole,
+    /// A role is needed that neither this process plays nor another is known to.
+    #[error(
+        "{needed_by} needs {missing}: add --role {missing}, or tell where it is with the setting `{setting}` (http://host:port)"
+    )]
+    NoPeer {
+        /// The role that calls.
+        needed_by: Role,
+        /// The role that is called.
+        missing: Role,
+        /// Where its addresses belong.
+        setting: &'static str,
+    },
+    /// The roles are in several processes and a store can't be.
+    #[error(
+        "`{setting}` is {url}, which other processes can't share: name an engine that they can (see `sluice config show`), or run every role in one process"
+    )]
+    Unshared {
+        /// The setting of the store.
+        setting: &'static str,
+        /// Its URL.
+        url: String,
+    },
+    /// The folder for the data can't be made.
+    #[error("the data folder {path} can't be used: {source}")]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A store can't be opened.
+    #[error(transparent)]
+    Store(#[from] storage::OpenError),
+    /// The accounts can't be opened.
+    #[error(transparent)]
+    Auth(#[from] auth::OpenError),
+    /// The state of uploads can't be opened.
+    #[error("the state of uploads can't be opened: {0}")]
+    Uploader(#[from] uploader::StoreError),
+    /// The index of files can't be opened.
+    #[error(transparent)]
+    FileManager(#[from] file_manager::OpenError),
+    /// The gateway's settings make no sense.
+    #[error(transparent)]
+    Gateway(#[from] gateway::config::InvalidConfig),
+    /// The address is taken, or can't be listened on.
+    #[error("can't listen on {address}: {source}; choose another with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// How another one is chosen.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals can't be handled.
+    #[error("signals can't be handled: {0}")]
+    Signals(io::Error),
+}
