@@ -3,7 +3,7 @@
 //! Nothing here outlives the process, and nothing needs to: the sender's outbox publishes again what was not resolved.
 //! The queue holds each attempt once, however often it is published, so the outbox also bounds its memory.
 
-use super::{Delivery, EventError, Events, News, Work};
+use super::{Delivery, EventError, Events, News, Shard, Work};
 use async_trait::async_trait;
 use protocol::{
     UploadId,
@@ -97,6 +97,10 @@ impl Queue {
 
 #[async_trait]
 impl Events for LocalEvents {
+    fn durable(&self) -> bool {
+        false
+    }
+
     async fn queue(&self, work: Vec<PersistFile>) -> Result<(), EventError> {
         if self.queue.closed.is_cancelled() {
             return Err(EventError::Closed);
@@ -125,6 +129,15 @@ impl Events for LocalEvents {
     async fn listen(&self) -> Result<Box<dyn News>, EventError> {
         let receiver = self.news().as_ref().ok_or(EventError::Closed)?.subscribe();
         Ok(Box::new(Listener(receiver)))
+    }
+
+    /// Everything is heard: within a process, passing news on costs nothing.
+    async fn bind(&self, _shard: Shard) -> Result<(), EventError> {
+        Ok(())
+    }
+
+    async fn unbind(&self, _shard: Shard) -> Result<(), EventError> {
+        Ok(())
     }
 
     async fn close(&self) {

@@ -3,8 +3,10 @@
 //! Both are *hints*: what must not be lost is in the sender's outbox, which publishes again what was not resolved.
 
 mod local;
+mod shard;
 
 pub use local::LocalEvents;
+pub use shard::Shard;
 
 use async_trait::async_trait;
 use protocol::upload::{PersistFile, Published};
@@ -50,6 +52,7 @@ pub trait News: Send {
     /// offsets and asks the log.
     ///
     /// # Errors
+    /// [`EventError::Unavailable`] when the engine went away and news may have been missed: listen again, then compare.
     /// [`EventError::Closed`] when there will be no more.
     async fn next(&mut self) -> Result<Published, EventError>;
 }
@@ -57,6 +60,10 @@ pub trait News: Send {
 /// The port.
 #[async_trait]
 pub trait Events: Send + Sync + 'static {
+    /// Whether queued work survives the end of this process. If not, the process must queue at its start whatever was queued
+    /// before and not resolved; if so, queueing it again would only double it.
+    fn durable(&self) -> bool;
+
     /// Queues work. When it returns, the engine has taken all of it.
     ///
     /// # Errors
@@ -75,11 +82,25 @@ pub trait Events: Send + Sync + 'static {
     /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn tell(&self, news: Vec<Published>) -> Result<(), EventError>;
 
-    /// A listener to news from now on.
+    /// A listener to news from now on, of the shards that are bound; an engine may pass on others, too.
     ///
     /// # Errors
     /// [`EventError::Unavailable`]; [`EventError::Closed`] after [`close`](Self::close).
     async fn listen(&self) -> Result<Box<dyn News>, EventError>;
+
+    /// Has the listeners of this process, present and future ones, hear news of a shard. When it returns, they hear all that
+    /// is told from then on.
+    ///
+    /// # Errors
+    /// [`EventError::Unavailable`]: nothing is heard now, but will be without another call once the engine is back;
+    /// [`EventError::Closed`] after [`close`](Self::close).
+    async fn bind(&self, shard: Shard) -> Result<(), EventError>;
+
+    /// Ends what [`bind`](Self::bind) began, however often it was called.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    async fn unbind(&self, shard: Shard) -> Result<(), EventError>;
 
     /// Ends every consumer and listener of this process, those that wait and those still to come: their `next` is
     /// [`EventError::Closed`]. Work in hand can still be answered.

@@ -28,7 +28,7 @@ use std::{
 };
 use storage::{
     chunks::{ChunkCache, ChunkError, ChunkOptions},
-    events::{EventError, Events, LocalEvents, News, Work},
+    events::{EventError, Events, LocalEvents, News, Shard, Work},
     faults::{ChunkCall, FaultyChunks, Script},
 };
 use tempfile::TempDir;
@@ -313,6 +313,10 @@ impl FlakyEvents {
 
 #[async_trait]
 impl Events for FlakyEvents {
+    fn durable(&self) -> bool {
+        self.inner.durable()
+    }
+
     async fn queue(&self, work: Vec<PersistFile>) -> Result<(), EventError> {
         if self
             .fail
@@ -337,6 +341,14 @@ impl Events for FlakyEvents {
 
     async fn listen(&self) -> Result<Box<dyn News>, EventError> {
         self.inner.listen().await
+    }
+
+    async fn bind(&self, shard: Shard) -> Result<(), EventError> {
+        self.inner.bind(shard).await
+    }
+
+    async fn unbind(&self, shard: Shard) -> Result<(), EventError> {
+        self.inner.unbind(shard).await
     }
 
     async fn close(&self) {
