@@ -24,5 +24,7 @@ First steps:
   sluice upload FILE…";
 
 fn main() -> ExitCode {
+    // Every TLS connection of the process uses it; an error only says that one is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     commands::run(Cli::parse().command)
 }

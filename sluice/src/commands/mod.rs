@@ -5,6 +5,7 @@ mod admin;
 mod client;
 mod config;
 mod download;
+mod health;
 mod history;
 mod login;
 mod logout;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     /// Administer a server's data folder
     #[command(subcommand)]
     Admin(Box<admin::Admin>),
+    /// Ask the server with these settings whether it is ready
+    Health(Box<health::Health>),
     /// Look at settings
     #[command(subcommand)]
     Config(Box<config::Config>),
@@ -47,6 +50,9 @@ pub(crate) fn run(command: Command) -> ExitCode {
             .map_err(|error| error.to_string()),
         Command::Admin(admin) => runtime
             .block_on(admin.run())
+            .map_err(|error| error.to_string()),
+        Command::Health(health) => runtime
+            .block_on(health.run())
             .map_err(|error| error.to_string()),
         Command::Config(config) => config.run().map_err(|error| error.to_string()),
         Command::Client(command) => return run_client(runtime, *command),
