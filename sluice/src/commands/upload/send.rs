@@ -1,17 +1,19 @@
 //! Sends one file and follows it.
 
 use super::{Wait, find::ToSend, report::FileReport, screen::Screen};
-use crate::commands::account::Account;
+use crate::commands::{account::Account, client::printable};
 use client::{Client, Connection, FileOutcome, Keys, Source, Upload, UploadError, UploadHandle};
 use jiff::Timestamp;
 use protocol::upload::FileMeta;
 use std::{convert::Infallible, path::Path, sync::Arc};
 use tokio::sync::watch;
 
+/// How often a file is sent in one run: the server may lose what it held before it was stored.
+const MAX_SENDS: u32 = 2;
+
 /// How files are sent.
 pub(super) struct Sending {
     client: Client,
-    server: String,
     user: String,
     again: bool,
     wait: Wait,
@@ -19,14 +21,9 @@ pub(super) struct Sending {
 
 impl Sending {
     pub(super) fn new(client: Client, account: &Account, again: bool, wait: Wait) -> Self {
-        let (server, user) = (
-            account.api.server().to_string(),
-            account.login.user_id.to_string(),
-        );
         Self {
             client,
-            server,
-            user,
+            user: account.login.user_id.to_string(),
             again,
             wait,
         }
@@ -38,7 +35,15 @@ impl Sending {
 
     /// Sends a file and waits until it is where it should be.
     pub(super) async fn send(&self, file: ToSend, screen: &Screen) -> FileReport {
-        let result = self.try_send(&file, screen).await;
+        let mut result = self.try_send(&file, screen).await;
+        for _ in 1..MAX_SENDS {
+            let Err(error @ UploadError::NotStored { .. }) = &result else {
+                break;
+            };
+            let name = printable(&file.path.to_string_lossy());
+            screen.remark(&format!("{name}: {error}; sending it again"));
+            result = self.try_send(&file, screen).await;
+        }
         screen.done(&file, &result);
         FileReport {
             path: file.path,
@@ -53,7 +58,7 @@ impl Sending {
             .await
             .map_err(|error| UploadError::Unreadable(Arc::new(error)))?;
         let meta = describe(&source, &file.canonical);
-        let keys = keys(&self.server, &self.user, &file.canonical, &meta);
+        let keys = keys(&self.user, &file.canonical, &meta);
         let upload = Upload::new(source, meta).keys(keys).again(self.again);
         let mut handle = self
             .client
@@ -107,8 +112,9 @@ fn describe(source: &Source, path: &Path) -> FileMeta {
 }
 
 /// The keys of this state of this file: the same command again finds the same uploads, and a changed file is another one.
-/// All that the server is told belongs to them, since a key stands for one description.
-fn keys(server: &str, user: &str, path: &Path, meta: &FileMeta) -> Keys {
+/// All that the server is told belongs to them, since a key stands for one description. Its address does not: the id of the
+/// user says which installation it is, and what was begun at one of its gateways goes on at any other.
+fn keys(user: &str, path: &Path, meta: &FileMeta) -> Keys {
     let modified = meta
         .captured_at
         .map_or_else(String::new, |time: Timestamp| {
@@ -117,9 +123,8 @@ fn keys(server: &str, user: &str, path: &Path, meta: &FileMeta) -> Keys {
     let size = meta.size.to_string();
     let content_type = meta.content_type.as_deref().unwrap_or_default();
     let path = path.as_os_str().as_encoded_bytes();
-    let facts: [&[u8]; 7] = [
+    let facts: [&[u8]; 6] = [
         b"sluice upload",
-        server.as_bytes(),
         user.as_bytes(),
         path,
         size.as_bytes(),
@@ -138,21 +143,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("photo.jpg");
         std::fs::write(&path, "1").unwrap();
-        let key = async |server: &str, user: &str| {
+        let key = async |user: &str| {
             let meta = describe(&Source::file(&path).await.unwrap(), &path);
-            keys(server, user, &path, &meta).current()
+            keys(user, &path, &meta).current()
         };
-        let first = key("http://h", "anna").await;
-        assert_eq!(first, key("http://h", "anna").await);
-        assert_ne!(first, key("http://i", "anna").await);
-        assert_ne!(first, key("http://h", "berta").await);
+        let first = key("anna").await;
+        assert_eq!(first, key("anna").await);
+        assert_ne!(first, key("berta").await);
         std::fs::File::options()
             .append(true)
             .open(&path)
             .unwrap()
             .set_modified(std::time::SystemTime::UNIX_EPOCH)
             .unwrap();
-        let touched = key("http://h", "anna").await;
+        let touched = key("anna").await;
         assert_ne!(first, touched);
     }
 
