@@ -7,15 +7,21 @@
 //! - [`problem`]: errors as RFC 9457 problem documents, and extractors that fail with them.
 //! - [`request_id`]: one id per request in logs, replies and onward calls.
 //! - [`stack`]: the layers around every router.
+//! - [`database`]: which database a URL names (`sqlite:<path>`, `postgres://…`), and what its errors mean.
 //! - [`sqlite`]: how a service opens its database file.
+//! - [`postgres`]: how it uses a PostgreSQL server: options and pools for a schema, deadlines, the lock of writers.
+//! - [`migrations`]: brings the tables up to date, once.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
 //! - [`lifecycle`]: background tasks, the accept loop and two-stage shutdown.
 
 pub mod config;
+pub mod database;
 pub mod health;
 pub mod lifecycle;
 pub mod metrics;
+pub mod migrations;
 pub mod peer;
+pub mod postgres;
 pub mod problem;
 pub mod request_id;
 pub mod sqlite;
