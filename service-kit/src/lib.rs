@@ -12,11 +12,13 @@
 //! - [`postgres`]: how it uses a PostgreSQL server: options and pools for a schema, deadlines, the lock of writers.
 //! - [`migrations`]: brings the tables up to date, once.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
+//! - [`internal`]: calls from other processes: signed, verified, refused.
 //! - [`lifecycle`]: background tasks, the accept loop and two-stage shutdown.
 
 pub mod config;
 pub mod database;
 pub mod health;
+pub mod internal;
 pub mod lifecycle;
 pub mod metrics;
 pub mod migrations;

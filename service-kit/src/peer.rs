@@ -1,5 +1,7 @@
 //! Calls from one service to another: in process or over HTTP, by one wire path that the caller cannot tell apart.
 
+mod config;
+mod remote;
 mod request;
 
 use std::{
@@ -14,24 +16,20 @@ use axum::{
     body::{Body, to_bytes},
     response::Response,
 };
-use http::{
-    Method, Request, Uri,
-    uri::{Authority, Scheme},
-};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{Method, Request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::ServiceExt;
 
+use self::remote::{NoAnswer, Remote};
 use crate::{
+    internal::Keys,
     problem::Problem,
     request_id::{self, RequestId},
     stack,
 };
 
+pub use config::PeerConfig;
 pub use request::PeerRequest;
 
 /// How long a call waits for the head of the reply, unless it or its peer says otherwise.
@@ -39,13 +37,6 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The largest JSON reply that is read into memory, in bytes. Larger content is streamed, never collected.
 pub const MAX_JSON_BYTES: usize = 16 << 20;
-
-/// How long a connection to a peer may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long an unused connection is kept: shorter than servers keep theirs (see
-/// [`HttpLimits::header_read_timeout`](crate::lifecycle::HttpLimits)), so that a request rarely meets a closing one.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Another service. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -61,9 +52,15 @@ enum Transport {
     Remote(Arc<Remote>),
 }
 
-struct Remote {
-    authority: Authority,
-    client: Client<HttpConnector, Body>,
+/// How one call is made.
+#[derive(Debug, Clone)]
+struct CallOptions {
+    /// Time for the head of the reply, all attempts included.
+    deadline: Duration,
+    /// Time for each attempt, if it is not the peer's usual one.
+    attempt_timeout: Option<Duration>,
+    /// Whether the call can be made twice although its method does not say so.
+    repeatable: bool,
 }
 
 /// Why a call did not give what was asked for.
@@ -72,7 +69,8 @@ pub enum PeerError {
     /// The peer answered, and the answer is a problem.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// The peer could not be reached, did not answer in time, or broke off. The call may or may not have had effect.
+    /// The peer could not be reached, did not answer in time, or broke off; for one in other processes, with every attempt
+    /// that there was. The call may or may not have had effect.
     #[error("{peer} is unavailable: {reason}")]
     Unavailable {
         /// The name of the peer.
@@ -98,7 +96,7 @@ pub enum PeerError {
     },
 }
 
-/// The address of a peer is not of the form `http://host:port`.
+/// The address of a peer is missing, or not of the form `http://host:port`.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not the address of a peer, use the form http://host:port")]
 pub struct InvalidPeerAddress(String);
@@ -115,30 +113,27 @@ impl Peer {
         }
     }
 
-    /// A peer behind HTTP at `base` (`http://host:port`).
+    /// The service `name` in other processes, behind their [internal listeners](crate::internal::Listener) at `addresses`
+    /// (`http://host:port`). A name may stand for several replicas; it must not stand for something that passes connections
+    /// on to one replica or another, since calls are signed for one of them.
+    ///
+    /// Each call goes to one replica, and where that is safe to another one if the first fails. Must be called within a
+    /// runtime.
     ///
     /// # Errors
-    /// If `base` has another form.
-    pub fn remote(name: impl Into<Arc<str>>, base: &str) -> Result<Self, InvalidPeerAddress> {
-        let invalid = || InvalidPeerAddress(base.to_owned());
-        let parts = base.parse::<Uri>().map_err(|_| invalid())?.into_parts();
-        let has_path = parts.path_and_query.is_some_and(|path| path != "/");
-        if parts.scheme != Some(Scheme::HTTP) || has_path {
-            return Err(invalid());
-        }
-        let authority = parts.authority.ok_or_else(invalid)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .build(connector);
-        let transport = Transport::Remote(Arc::new(Remote { authority, client }));
+    /// If there is no address, or one of another form.
+    pub fn remote(
+        name: impl Into<Arc<str>>,
+        addresses: &[String],
+        keys: Arc<Keys>,
+        config: &PeerConfig,
+    ) -> Result<Self, InvalidPeerAddress> {
+        let name = name.into();
+        let remote = Remote::new(name.clone(), addresses, keys, config)?;
         Ok(Self {
-            name: name.into(),
-            transport,
-            deadline: DEFAULT_DEADLINE,
+            name,
+            transport: Transport::Remote(Arc::new(remote)),
+            deadline: config.deadline.duration(),
         })
     }
 
@@ -209,8 +204,29 @@ impl Peer {
     /// [`PeerError::Unavailable`] and [`PeerError::InvalidRequest`].
     pub async fn call_within(
         &self,
-        mut request: Request<Body>,
+        request: Request<Body>,
         deadline: Duration,
+    ) -> Result<Response, PeerError> {
+        let options = CallOptions {
+            deadline,
+            ..self.options()
+        };
+        self.call_with(request, &options).await
+    }
+
+    fn options(&self) -> CallOptions {
+        CallOptions {
+            deadline: self.deadline,
+            attempt_timeout: None,
+            repeatable: false,
+        }
+    }
+
+    /// The one place where a request leaves this service.
+    async fn call_with(
+        &self,
+        mut request: Request<Body>,
+        options: &CallOptions,
     ) -> Result<Response, PeerError> {
         if let Some(id) = RequestId::current() {
             request
@@ -219,11 +235,10 @@ impl Peer {
                 .or_insert_with(|| id.to_header());
         }
         let begun = Instant::now();
-        let reply = tokio::time::timeout(deadline, self.send(request))
-            .await
-            .unwrap_or_else(|_| {
-                Err(self.unavailable(format!("no reply within {} ms", deadline.as_millis())))
-            });
+        let reply = match &self.transport {
+            Transport::Local(router) => self.call_local(router, request, options).await,
+            Transport::Remote(remote) => self.call_remote(remote, request, options).await,
+        };
         let outcome = match &reply {
             Ok(response) => response.status().as_u16().to_string(),
             Err(_) => "unavailable".to_owned(),
@@ -233,25 +248,36 @@ impl Peer {
         reply
     }
 
-    /// The one place where a request leaves this service.
-    async fn send(&self, request: Request<Body>) -> Result<Response, PeerError> {
-        match &self.transport {
-            Transport::Local(router) => match router.clone().oneshot(request).await {
-                Ok(response) => Ok(response),
-                Err(never) => match never {},
-            },
-            Transport::Remote(remote) => {
-                let request = remote
-                    .address(request)
-                    .map_err(|error| self.invalid_request(&error))?;
-                let response = remote
-                    .client
-                    .request(request)
-                    .await
-                    .map_err(|error| self.unavailable(chain(&error)))?;
-                Ok(response.map(Body::new))
+    async fn call_local(
+        &self,
+        router: &Router,
+        request: Request<Body>,
+        options: &CallOptions,
+    ) -> Result<Response, PeerError> {
+        let answer = router.clone().oneshot(request);
+        match tokio::time::timeout(options.deadline, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                let time = options.deadline.as_millis();
+                Err(self.unavailable(format!("no reply within {time} ms")))
             }
         }
+    }
+
+    async fn call_remote(
+        &self,
+        remote: &Remote,
+        request: Request<Body>,
+        options: &CallOptions,
+    ) -> Result<Response, PeerError> {
+        remote
+            .call(request, options)
+            .await
+            .map_err(|error| match error {
+                NoAnswer::Unavailable(reason) => self.unavailable(reason),
+                NoAnswer::Unsendable(reason) => self.invalid_request(&reason),
+            })
     }
 
     async fn read(&self, body: Body) -> Result<axum::body::Bytes, PeerError> {
@@ -282,24 +308,12 @@ impl Peer {
     }
 }
 
-impl Remote {
-    /// Points a request with a bare path at this peer.
-    fn address(&self, mut request: Request<Body>) -> Result<Request<Body>, http::Error> {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.authority.clone());
-        *request.uri_mut() = Uri::from_parts(parts)?;
-        Ok(request)
-    }
-}
-
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match &self.transport {
-            Transport::Local(_) => "in process",
-            Transport::Remote(remote) => remote.authority.as_str(),
-        };
-        write!(f, "Peer({} {place})", self.name)
+        match &self.transport {
+            Transport::Local(_) => write!(f, "Peer({} in process)", self.name),
+            Transport::Remote(remote) => write!(f, "Peer({} at {remote:?})", self.name),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Peer, PeerError};
+use super::{CallOptions, Peer, PeerError};
 use crate::problem::Problem;
 
 /// A call in the making. What cannot be sent is reported by [`send`](Self::send) or [`receive`](Self::receive).
@@ -15,7 +15,7 @@ use crate::problem::Problem;
 pub struct PeerRequest<'a> {
     peer: &'a Peer,
     request: Result<Request<Body>, PeerError>,
-    deadline: Duration,
+    options: CallOptions,
 }
 
 impl<'a> PeerRequest<'a> {
@@ -27,7 +27,7 @@ impl<'a> PeerRequest<'a> {
         Self {
             peer,
             request: request.map_err(|error| peer.invalid_request(&error)),
-            deadline: peer.deadline,
+            options: peer.options(),
         }
     }
 
@@ -61,7 +61,8 @@ impl<'a> PeerRequest<'a> {
         self
     }
 
-    /// Sets the body, which may be a stream. Its sending counts against the deadline.
+    /// Sets the body, which may be a stream, of at most 16 MiB if it leaves the process. Its sending counts against the
+    /// deadline.
     pub fn body(mut self, body: Body) -> Self {
         if let Ok(request) = &mut self.request {
             *request.body_mut() = body;
@@ -69,9 +70,23 @@ impl<'a> PeerRequest<'a> {
         self
     }
 
-    /// Sets the time to wait for the head of the reply.
+    /// Sets the time to wait for the head of the reply, all attempts included.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.options.deadline = deadline;
+        self
+    }
+
+    /// Sets the time for one attempt, after which another replica is asked if the call can be repeated. For calls that are
+    /// answered late on purpose, or must be answered soon.
+    pub fn attempt_timeout(mut self, time: Duration) -> Self {
+        self.options.attempt_timeout = Some(time);
+        self
+    }
+
+    /// Says that making this call twice is the same as making it once, so that it may be made again when it is not known what
+    /// came of it. GET, HEAD, PUT and DELETE are like that anyway.
+    pub fn repeatable(mut self) -> Self {
+        self.options.repeatable = true;
         self
     }
 
@@ -83,15 +98,15 @@ impl<'a> PeerRequest<'a> {
         let Self {
             peer,
             request,
-            deadline,
+            options,
         } = self;
-        let response = peer.call_within(request?, deadline).await?;
+        let response = peer.call_with(request?, &options).await?;
         let status = response.status();
         if status.is_success() || status.is_redirection() {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let body = within(peer, deadline, body).await?;
+        let body = within(peer, options.deadline, body).await?;
         Err(Problem::from_response(status, &parts.headers, &body).into())
     }
 
@@ -100,7 +115,7 @@ impl<'a> PeerRequest<'a> {
     /// # Errors
     /// See [`PeerError`].
     pub async fn receive<R: DeserializeOwned>(self) -> Result<R, PeerError> {
-        let Self { peer, deadline, .. } = self;
+        let (peer, deadline) = (self.peer, self.options.deadline);
         let response = self.send().await?;
         let body = within(peer, deadline, response.into_body()).await?;
         let body = if body.is_empty() {
