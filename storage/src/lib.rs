@@ -3,8 +3,8 @@
 //! | port | what it keeps | adapters |
 //! |---|---|---|
 //! | [`chunks::ChunkCache`] | the bytes of uploads until they are stored | disk |
-//! | [`blobs::BlobStore`] | the bytes of files | disk |
-//! | [`events::Events`] | work and news between services | local |
+//! | [`blobs::BlobStore`] | the bytes of files | disk, GridFS |
+//! | [`events::Events`] | work and news between services | local, RabbitMQ |
 //!
 //! A port is a small set of use-case transactions; a URL picks its adapter: [`open_chunks`], [`open_blobs`],
 //! [`open_events`]. The disk adapters stand on [`fs`], a port over the file system.
@@ -20,6 +20,7 @@ pub mod events;
 #[cfg(feature = "testing")]
 pub mod faults;
 pub mod fs;
+pub mod mongo;
 mod open;
 
 pub use open::{OpenError, open_blobs, open_chunks, open_events};

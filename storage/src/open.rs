@@ -1,10 +1,11 @@
 //! From a URL to the adapter that it names.
 
 use crate::{
-    blobs::{BlobStore, DiskBlobs},
+    blobs::{BlobStore, DiskBlobs, GridFsBlobs},
     chunks::{ChunkCache, ChunkOptions, DiskChunks},
-    events::{Events, LocalEvents},
+    events::{Events, LocalEvents, RabbitEvents},
     fs::Real,
+    mongo,
 };
 use std::{io, path::Path, sync::Arc};
 
@@ -29,6 +30,14 @@ pub enum OpenError {
         /// Why not.
         error: io::Error,
     },
+    /// The engine refuses for good, or its URL makes no sense.
+    #[error("the {port} can't be opened: {reason}")]
+    Refused {
+        /// The port that was to be opened.
+        port: &'static str,
+        /// Why, without the password that the URL may hold.
+        reason: String,
+    },
 }
 
 /// Opens the chunk cache that `url` names: `disk:<path>`.
@@ -49,12 +58,24 @@ pub async fn open_chunks(
     }
 }
 
-/// Opens the blob store that `url` names: `disk:<path>`.
+/// Opens the blob store that `url` names: `disk:<path>`, or `mongodb://<host>:<port>/<database>` for GridFS. MongoDB need not
+/// be there yet.
 ///
 /// # Errors
-/// [`OpenError::Unknown`] for another scheme; [`OpenError::Failed`] when the folder can't be made, read or locked.
+/// [`OpenError::Unknown`] for another scheme; [`OpenError::Failed`] when the folder can't be made, read or locked;
+/// [`OpenError::Refused`] when the URL makes no sense or MongoDB refuses for good.
 pub async fn open_blobs(url: &str) -> Result<Arc<dyn BlobStore>, OpenError> {
-    let path = disk_path(url).ok_or_else(|| unknown(url, "blob store", "disk:<path>"))?;
+    const PORT: &str = "blob store";
+    if mongo::is_mongodb(url) {
+        let blobs = GridFsBlobs::open(url).await;
+        let blobs = blobs.map_err(|refused| OpenError::Refused {
+            port: PORT,
+            reason: refused.to_string(),
+        })?;
+        return Ok(Arc::new(blobs));
+    }
+    let known = "disk:<path>, or mongodb://<host>:<port>/<database>";
+    let path = disk_path(url).ok_or_else(|| unknown(url, PORT, known))?;
     match DiskBlobs::open(Arc::new(Real), path).await {
         Ok(blobs) => Ok(Arc::new(blobs)),
         Err(error) => Err(OpenError::Failed {
@@ -64,14 +85,28 @@ pub async fn open_blobs(url: &str) -> Result<Arc<dyn BlobStore>, OpenError> {
     }
 }
 
-/// Opens the event engine that `url` names: `local:`.
+/// Opens the event engine that `url` names: `local:`, or `amqp[s]://user:password@<host>:<port>/<virtual host>` for RabbitMQ,
+/// which need not be there yet.
 ///
 /// # Errors
-/// [`OpenError::Unknown`] for another scheme.
+/// [`OpenError::Unknown`] for another scheme; [`OpenError::Refused`] when the URL makes no sense or the broker refuses for good.
 pub async fn open_events(url: &str) -> Result<Arc<dyn Events>, OpenError> {
+    const PORT: &str = "event engine";
+    if url.starts_with("amqp://") || url.starts_with("amqps://") {
+        let events = RabbitEvents::open(url).await;
+        let events = events.map_err(|error| OpenError::Refused {
+            port: PORT,
+            reason: error.to_string(),
+        })?;
+        return Ok(Arc::new(events));
+    }
     match url {
         "local:" => Ok(Arc::new(LocalEvents::new())),
-        _ => Err(unknown(url, "event engine", "local:")),
+        _ => Err(unknown(
+            url,
+            PORT,
+            "local:, or amqp://<user>:<password>@<host>:<port>/%2f",
+        )),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The blob store: the bytes of stored files.
 
 mod disk;
+mod gridfs;
+mod source;
 
 pub use disk::DiskBlobs;
+pub use gridfs::GridFsBlobs;
 
 use crate::{ByteStream, chunks::ChunkCache};
 use async_trait::async_trait;
@@ -47,10 +50,13 @@ pub struct Source {
 pub struct StoredBlob {
     /// Which.
     pub file: FileId,
-    /// Its size in bytes.
+    /// Its size in bytes; of one that is not whole, what there is.
     pub size: u64,
-    /// When it was stored.
+    /// When it was stored; of one that is not whole, when something of it was written last.
     pub stored: SystemTime,
+    /// Whether it is whole. What is not can't be read: it is being put, or was left behind when a put broke off, which
+    /// the next put of the same file makes use of, or [`BlobStore::remove`] takes away.
+    pub whole: bool,
 }
 
 /// The port.
@@ -75,13 +81,14 @@ pub trait BlobStore: Send + Sync + 'static {
     /// [`BlobError::NotFound`]; [`BlobError::Failed`] when the range ends beyond the blob.
     async fn read(&self, file: FileId, range: Range<u64>) -> Result<ByteStream, BlobError>;
 
-    /// Removes a blob; removing what is not there is no error. Readers under way finish.
+    /// Removes a blob, or what there is of it; removing what is not there is no error. Readers under way finish, or end with
+    /// an error; they are never given less without one.
     ///
     /// # Errors
     /// [`BlobError::Unreachable`], [`BlobError::Failed`].
     async fn remove(&self, file: FileId) -> Result<(), BlobError>;
 
-    /// Every blob, for the sweeper, piece by piece: there may be millions.
+    /// Every blob, whole or not, for the sweeper, piece by piece: there may be millions.
     ///
     /// # Errors
     /// [`BlobError::Unreachable`].
@@ -89,7 +96,23 @@ pub trait BlobStore: Send + Sync + 'static {
         &self,
     ) -> Result<futures::stream::BoxStream<'static, Result<StoredBlob, BlobError>>, BlobError>;
 
-    /// Whether the store answers at all; asked before work is tried again after [`BlobError::Unreachable`].
+    /// Those of `files` that have no whole blob.
+    ///
+    /// # Errors
+    /// [`BlobError::Unreachable`].
+    async fn missing(&self, files: &[FileId]) -> Result<Vec<FileId>, BlobError> {
+        let mut missing = Vec::new();
+        for file in files {
+            match self.size(*file).await {
+                Ok(_) => {}
+                Err(BlobError::NotFound(file)) => missing.push(file),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Whether the store answers and takes writes; asked before work is tried again after [`BlobError::Unreachable`].
     ///
     /// # Errors
     /// [`BlobError::Unreachable`].

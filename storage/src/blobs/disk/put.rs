@@ -2,8 +2,11 @@
 
 use super::{DiskBlobs, Inner};
 use crate::{
-    blobs::{BlobError, Source},
-    chunks::{ChunkError, SealedContent},
+    blobs::{
+        BlobError, Source,
+        source::{expect_digest, expect_size, refused, unreadable},
+    },
+    chunks::SealedContent,
     fs::{Access, File, Fs, read_full},
 };
 use futures::StreamExt;
@@ -33,11 +36,8 @@ impl DiskBlobs {
         {
             return Ok(());
         }
-        if let SealedContent::File(path) = source
-            .cache
-            .sealed(source.upload)
-            .await
-            .map_err(refused_source)?
+        if let SealedContent::File(path) =
+            source.cache.sealed(source.upload).await.map_err(refused)?
         {
             let (inner, digest) = (Arc::clone(&self.inner), source.digest);
             let linked = self.worker.run(move |fs| {
@@ -59,7 +59,7 @@ impl DiskBlobs {
             .cache
             .stat(source.upload)
             .await
-            .map_err(refused_source)?
+            .map_err(refused)?
             .held;
         expect_size(source.size, held)?;
         let temporary = self.inner.temporary(file);
@@ -85,13 +85,11 @@ impl DiskBlobs {
             .cache
             .read(source.upload, 0..source.size)
             .await
-            .map_err(refused_source)?;
+            .map_err(refused)?;
         let mut hasher = Hasher::new(source.digest.algorithm);
         let mut at = 0;
         while let Some(piece) = content.next().await {
-            let piece = piece.map_err(|error| {
-                BlobError::Failed(format!("could not read the upload: {error}"))
-            })?;
+            let piece = piece.map_err(|error| unreadable(&error))?;
             let (copy, offset) = (Arc::clone(&copy), at);
             at += piece.len() as u64;
             let written = self.with(file, move |_, _| {
@@ -184,35 +182,5 @@ fn hash(fs: &dyn Fs, path: &Path, algorithm: DigestAlgorithm) -> io::Result<(u64
         }
         hasher.update(&buffer[..read]);
         at += read as u64;
-    }
-}
-
-fn expect_size(size: u64, found: u64) -> Result<(), BlobError> {
-    if found == size {
-        Ok(())
-    } else {
-        Err(BlobError::Damaged(format!(
-            "it has {found} bytes instead of {size}"
-        )))
-    }
-}
-
-fn expect_digest(digest: Digest, hasher: Hasher) -> Result<(), BlobError> {
-    let found = hasher.finish();
-    if found == digest {
-        Ok(())
-    } else {
-        Err(BlobError::Damaged(format!(
-            "its digest is {found} instead of {digest}"
-        )))
-    }
-}
-
-fn refused_source(error: ChunkError) -> BlobError {
-    match error {
-        ChunkError::Unavailable(reason) => {
-            BlobError::Unreachable(format!("the chunk cache is unavailable: {reason}"))
-        }
-        lost => BlobError::Damaged(lost.to_string()),
     }
 }

@@ -70,6 +70,7 @@ fn blobs_in(fs: &dyn Fs, folder: &Path) -> Result<Vec<StoredBlob>, BlobError> {
                 file,
                 size: metadata.len,
                 stored: metadata.changed,
+                whole: true,
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreachable(&error)),
