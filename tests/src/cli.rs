@@ -1,6 +1,6 @@
 //! The command line as a user has it: the binary, with a home of its own.
 
-use crate::{account::PASSWORD, process::binary};
+use crate::{account::PASSWORD, binary::binary};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
@@ -65,6 +65,17 @@ impl Cli {
         self.command(arguments)
             .output()
             .expect("the command can be run")
+    }
+
+    /// As [`run`](Self::run), with these variables in the environment.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn run_with(&self, variables: &[(String, String)], arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().cloned());
+        command.output().expect("the command can be run")
     }
 
     /// Runs a command with `--json`; answers whether it succeeded, and the objects that it printed.

@@ -219,17 +219,9 @@ async fn an_admin_is_made_on_a_running_server_and_sees_everything() {
     assert!(user.json(&["upload", file.to_str().unwrap()]).0);
 
     let password = user.password_file();
-    let data = server.data().display().to_string();
-    let created = user.run(&[
-        "admin",
-        "create",
-        "--user",
-        "root",
-        "--password-file",
-        password.to_str().unwrap(),
-        "--data",
-        &data,
-    ]);
+    let create = ["admin", "create", "--user", "root", "--password-file"];
+    let create = [&create[..], &[password.to_str().unwrap()]].concat();
+    let created = user.run_with(&server.operators_settings(), &create);
     assert!(
         created.status.success(),
         "{}",

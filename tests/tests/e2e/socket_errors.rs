@@ -6,7 +6,6 @@ mod keys;
 mod others;
 mod requests;
 mod starts;
-mod stores;
 mod types;
 
 use serde_json::{Value, json};

@@ -29,7 +29,8 @@ async fn the_server_tells_how_it_is() {
         &content::bytes(1, 5000),
     )
     .await;
-    let metrics = get(&format!("{url}/metrics")).await;
+    let about = server.about();
+    let metrics = get(&format!("{about}/metrics")).await;
     let media_type = metrics.headers()[header::CONTENT_TYPE].to_str().unwrap();
     assert!(media_type.starts_with("text/plain"), "{media_type}");
     assert_eq!(server.metric("sluice_sessions").await, 1.0);
@@ -37,7 +38,7 @@ async fn the_server_tells_how_it_is() {
     let text = metrics.text().await.unwrap();
     assert!(!text.contains("a.dat") && !text.contains(&ada.grant.user_id.to_string()));
     get(&format!("{url}/no/such/route/{}", ada.grant.user_id)).await;
-    let text = get(&format!("{url}/metrics")).await.text().await.unwrap();
+    let text = get(&format!("{about}/metrics")).await.text().await.unwrap();
     assert!(!text.contains(&ada.grant.user_id.to_string()));
     drop(socket);
     until("the session to be gone", async || {

@@ -129,13 +129,7 @@ async fn nothing_is_left_over(plan: &Plan, account: &Account, stores: &Stores) {
     })
     .await;
     let blobs = stores.blobs().await.unwrap();
-    let blobs: Vec<_> = blobs
-        .list()
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let blobs: Vec<_> = blobs.list().await.unwrap().try_collect().await.unwrap();
     let blobs: BTreeMap<_, _> = blobs
         .iter()
         .map(|blob| (blob.file.to_string(), blob.size))
