@@ -6,12 +6,13 @@ use futures::future::BoxFuture;
 use gateway::{Gateway, Parts, TokenRules};
 use service_kit::{
     health::Health,
+    internal::{InstanceId, Keys, Listener},
     lifecycle::{Lifecycle, LifecycleError, Shutdown, serve},
     metrics::Metrics,
     peer::Peer,
     stack,
 };
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 
 /// A server that is listening.
@@ -44,6 +45,7 @@ impl Server {
         };
         let lifecycle = Lifecycle::new(settings.shutdown_grace.duration());
         let mut wiring = Wiring {
+            keys: keys(&settings)?,
             health: Health::new(&lifecycle.shutdown()),
             shutdown: lifecycle.shutdown(),
             stores: stores.clone(),
@@ -72,6 +74,7 @@ impl Server {
     ) {
         let Wiring {
             settings,
+            keys,
             health,
             shutdown,
             services,
@@ -98,9 +101,9 @@ impl Server {
             self.lifecycle.spawn_critical("listener", serving);
         }
         if let Some((listener, _)) = internal {
-            let serving = serve(listener, own_pages, settings.http, shutdown);
+            let router = internal_router(keys, services, own_pages);
+            let serving = serve(listener, router, settings.http, shutdown);
             self.lifecycle.spawn_critical("internal listener", serving);
-            drop(services);
         }
     }
 
@@ -159,6 +162,29 @@ fn check(settings: &Settings, stores: &Stores) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The keys that calls between processes are signed with; none in a process that neither makes nor takes such calls.
+fn keys(settings: &Settings) -> Result<Option<Arc<Keys>>, StartError> {
+    if settings.internal.keys.is_empty() && settings.is_alone() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Keys::parse(&settings.internal.keys)?)))
+}
+
+/// What other processes find here. Without keys, which no other process can then have either, nothing but the own pages.
+fn internal_router(
+    keys: Option<Arc<Keys>>,
+    services: BTreeMap<Role, Router>,
+    own_pages: Router,
+) -> Router {
+    let Some(keys) = keys else {
+        return stack::wrap("internal", own_pages);
+    };
+    let listener = Listener::new(keys, InstanceId::random()).public(own_pages);
+    let add =
+        |listener: Listener, (role, router): (Role, Router)| listener.service(role.name(), router);
+    services.into_iter().fold(listener, add).into_router()
+}
+
 async fn bind(
     address: SocketAddr,
     flag: &'static str,
@@ -176,6 +202,7 @@ async fn bind(
 /// A server in the making.
 struct Wiring {
     settings: Settings,
+    keys: Option<Arc<Keys>>,
     stores: Stores,
     shutdown: Shutdown,
     health: Health,
@@ -205,18 +232,17 @@ impl Wiring {
     }
 
     async fn auth(&mut self) -> Result<(), StartError> {
-        let auth =
-            auth::Auth::open(self.settings.auth.clone(), path_of(self.stores.users()?)).await?;
+        let auth = auth::Auth::open(self.settings.auth.clone(), self.stores.users()?).await?;
         self.services.insert(Role::Auth, auth::router(auth.clone()));
         let draining = self.shutdown.draining().clone();
-        self.spawn(Role::Auth, infallible(auth::run(auth, draining)));
+        self.spawn(Role::Auth, auth::run(auth, draining));
         Ok(())
     }
 
     async fn uploader(&mut self) -> Result<(), StartError> {
         let uploader = uploader::Uploader::open(
             self.settings.uploader.clone(),
-            path_of(self.stores.uploads()?),
+            self.stores.uploads()?,
             self.stores.chunks().await?,
             self.stores.events().await?,
         )
@@ -289,13 +315,18 @@ impl Wiring {
             return Ok(Peer::local(role.name(), router.clone()));
         }
         let (addresses, setting) = self.settings.peers.of(role);
-        let no_peer = StartError::NoPeer {
-            needed_by,
-            missing: role,
-            setting,
-        };
-        let _ = addresses;
-        Err(no_peer)
+        match &self.keys {
+            Some(keys) if !addresses.is_empty() => {
+                let calls = &self.settings.peers.calls;
+                let peer = Peer::remote(role.name(), addresses, keys.clone(), calls);
+                peer.map_err(|source| StartError::Peer { setting, source })
+            }
+            _ => Err(StartError::NoPeer {
+                needed_by,
+                missing: role,
+                setting,
+            }),
+        }
     }
 
     fn spawn<E: std::fmt::Display>(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::{
     config::{ByteSize, ConfigError, EngineUrl, Loader, Millis, Secret},
     lifecycle::HttpLimits,
+    peer::PeerConfig,
     telemetry::TelemetryConfig,
 };
 use std::{
@@ -108,6 +109,8 @@ pub struct Peers {
     pub uploader: Vec<String>,
     /// Replicas of file-manager.
     pub file_manager: Vec<String>,
+    /// How they are called.
+    pub calls: PeerConfig,
 }
 
 impl Peers {
@@ -122,18 +125,21 @@ impl Peers {
     }
 }
 
-/// The settings of the chunk cache on disk.
+/// The settings of the chunk cache.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Chunks {
     /// What uploads may hold and reserve in all; unlimited if absent.
     pub max_bytes: Option<ByteSize>,
-    /// What uploads never take of the file system.
+    /// On disk: what uploads never take of the file system.
     pub min_free_bytes: ByteSize,
-    /// File operations under way at once.
+    /// On disk: file operations under way at once.
     pub disk_threads: usize,
-    /// Uploads whose files stay open between chunks.
+    /// On disk: uploads whose files stay open between chunks.
     pub kept_open: usize,
+    /// In Redis: an upload that is not complete is dropped when nothing was written to it for so long. Longer than
+    /// `uploader.upload_lifetime`.
+    pub abandoned_after: Millis,
 }
 
 impl Default for Chunks {
@@ -143,12 +149,14 @@ impl Default for Chunks {
             min_free_bytes,
             disk_threads,
             kept_open,
+            abandoned_after,
         } = ChunkOptions::default();
         Self {
             max_bytes: max_bytes.map(ByteSize),
             min_free_bytes: ByteSize(min_free_bytes),
             disk_threads,
             kept_open,
+            abandoned_after: Millis::from(abandoned_after),
         }
     }
 }
@@ -160,6 +168,7 @@ impl Chunks {
             min_free_bytes: self.min_free_bytes.0,
             disk_threads: self.disk_threads,
             kept_open: self.kept_open,
+            abandoned_after: self.abandoned_after.duration(),
         }
     }
 }
@@ -178,11 +187,15 @@ impl Settings {
         self.roles.contains(&role)
     }
 
+    /// Whether this process plays every role, so that it needs no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        Role::ALL.iter().all(|role| self.plays(*role))
+    }
+
     /// Where the internal listener listens: where it is told to, and somewhere in any case if other processes play other roles.
     #[must_use]
     pub fn internal_address(&self) -> Option<SocketAddr> {
-        let is_alone = Role::ALL.iter().all(|role| self.plays(*role));
-        let default = (!is_alone).then_some(DEFAULT_INTERNAL);
+        let default = (!self.is_alone()).then_some(DEFAULT_INTERNAL);
         self.internal.listen.or(default)
     }
 

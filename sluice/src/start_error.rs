@@ -21,6 +21,17 @@ pub enum StartError {
         /// Where its addresses belong.
         setting: &'static str,
     },
+    /// The address of a role makes no sense.
+    #[error("`{setting}`: {source}")]
+    Peer {
+        /// Where it stands.
+        setting: &'static str,
+        /// What is wrong with it.
+        source: service_kit::peer::InvalidPeerAddress,
+    },
+    /// The keys for calls between services are missing or make no sense.
+    #[error("`internal.keys`: {0}")]
+    Keys(#[from] service_kit::internal::InvalidKeys),
     /// The roles are in several processes and a store can't be.
     #[error(
         "`{setting}` is {url}, which other processes can't share: name an engine that they can (see `sluice config show`), or run every role in one process"

@@ -79,8 +79,9 @@ impl Embedded {
     /// # Panics
     /// When the admin can't be created.
     pub async fn admin(&self, settings: &Settings, name: &str) -> Account {
-        let database = settings.data.join("auth.db");
-        auth::admin::create(&settings.auth, &database, name, PASSWORD.into())
+        let stores = Stores::new(settings);
+        let database = stores.users().expect("the data folder is there");
+        auth::admin::create(&settings.auth, database, name, PASSWORD.into())
             .await
             .expect("an admin can be created");
         Account::login(&self.url, name).await

@@ -1,9 +1,10 @@
-//! `sluice admin`: what only someone with access to the data folder may do.
+//! `sluice admin`: what only someone with access to the database of the accounts may do.
 
 use super::serve::SettingsFlags;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use service_kit::config::ConfigError;
+use sluice::{StartError, Stores};
 use std::{io::Write, path::PathBuf};
 
 /// What to administer.
@@ -33,17 +34,14 @@ pub(crate) enum AdminError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Create(#[from] auth::admin::CreateError),
-    #[error("the data folder {path} can't be used: {source}")]
-    Data {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Store(#[from] StartError),
     #[error("the password can't be read: {0}")]
     Password(String),
 }
 
 impl Admin {
-    /// Does it. A server may be running on the same data folder.
+    /// Does it. A server may be running on the same database.
     pub(crate) async fn run(self) -> Result<(), AdminError> {
         let Self::Create(create) = self;
         let settings = create.settings.load()?;
@@ -51,24 +49,17 @@ impl Admin {
             super::password::read(create.password_file.as_deref(), super::password::Ask::Twice)
                 .map_err(|error| AdminError::Password(error.to_string()))?;
         let password = SecretString::from(password);
-        let data = settings.data.clone();
-        let new = if data.exists() { "" } else { "new " };
-        sluice::make_private(&data).map_err(|source| AdminError::Data {
-            path: data.clone(),
-            source,
-        })?;
-        let id = auth::admin::create(
-            &settings.auth,
-            &data.join("auth.db"),
-            &create.user,
-            password,
-        )
-        .await?;
+        let stores = Stores::new(&settings);
+        let new = if settings.data.exists() { "" } else { "new " };
+        let place = match &settings.stores.users {
+            Some(url) => url.to_string(),
+            None => format!("the {new}data folder {}", settings.data.display()),
+        };
+        let id =
+            auth::admin::create(&settings.auth, stores.users()?, &create.user, password).await?;
         let text = format!(
-            "created the admin {} ({id}) in the {new}data folder {}; log in with: sluice login --user {}\n",
-            create.user,
-            data.display(),
-            create.user
+            "created the admin {user} ({id}) in {place}; log in with: sluice login --user {user}\n",
+            user = create.user
         );
         let _ = std::io::stdout().write_all(text.as_bytes());
         Ok(())
