@@ -4,9 +4,12 @@ use crate::support::{Cache, Database, content, listed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all, stream};
-use mongodb::bson::{Document, doc};
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+};
 use protocol::{FileId, UploadId};
-use std::{io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc, time::Duration};
 use storage::{
     ByteStream,
     blobs::{BlobError, Source},
@@ -45,7 +48,11 @@ async fn an_attempt_that_broke_off_is_gone_on_with() {
     let store = open_blobs(&database.url).await.expect("the URL is good");
     let bytes = pattern(2, LEN);
     let (file, source) = (FileId::new(), cache.sealed(&bytes).await);
-    let broken = source_of(&source, bytes.clone(), 9_000_000);
+    let mut broken = Reads::new(&source, bytes.clone());
+    broken.breaks_after = 9_000_000;
+    let chunks = database.collection("fs.chunks").await;
+    broken.not_before = Some(chunks);
+    let broken = broken.source(&source);
     let refused = store.put(file, &broken).await;
     assert!(
         matches!(refused, Err(BlobError::Unreachable(_))),
@@ -86,7 +93,9 @@ async fn chunks_of_damaged_content_are_replaced() {
     let mut damaged = bytes.clone();
     damaged[3 << 20] ^= 1;
     damaged[LEN - 1] ^= 1;
-    let refused = store.put(file, &source_of(&source, damaged, LEN)).await;
+    let refused = store
+        .put(file, &Reads::new(&source, damaged).source(&source))
+        .await;
     assert!(matches!(refused, Err(BlobError::Damaged(_))), "{refused:?}");
     assert_eq!(count(&database, "fs.files").await, 0);
     assert_eq!(count(&database, "fs.chunks").await, CHUNKS as u64);
@@ -106,7 +115,7 @@ async fn damaged_content_replaces_nothing() {
     let (file, source) = (FileId::new(), cache.sealed(&bytes).await);
     let mut damaged = bytes.clone();
     damaged[0] ^= 1;
-    let damaged = source_of(&source, damaged, LEN);
+    let damaged = Reads::new(&source, damaged).source(&source);
     let (good, bad) = tokio::join!(store.put(file, &source), store.put(file, &damaged));
     good.expect("it can be stored");
     // It may have found the other done.
@@ -228,23 +237,33 @@ async fn ids(database: &Database) -> Vec<Document> {
         .collect()
 }
 
-/// The same upload, read by a cache that gives this content and breaks off after so many bytes.
-fn source_of(source: &Source, content: Vec<u8>, breaks_after: usize) -> Source {
-    let cache = Arc::new(Reads {
-        inner: source.cache.clone(),
-        content: content.into(),
-        breaks_after,
-    });
-    Source {
-        cache,
-        ..source.clone()
-    }
-}
-
+/// A cache that gives this content for any upload.
 struct Reads {
     inner: Arc<dyn ChunkCache>,
     content: Bytes,
+    /// After so many bytes reading breaks off.
     breaks_after: usize,
+    /// And not before the chunks of two batches are there.
+    not_before: Option<Collection<Document>>,
+}
+
+impl Reads {
+    fn new(source: &Source, content: Vec<u8>) -> Self {
+        Self {
+            inner: source.cache.clone(),
+            breaks_after: content.len(),
+            content: content.into(),
+            not_before: None,
+        }
+    }
+
+    /// The same upload, of this content.
+    fn source(self, source: &Source) -> Source {
+        Source {
+            cache: Arc::new(self),
+            ..source.clone()
+        }
+    }
 }
 
 #[async_trait]
@@ -284,14 +303,21 @@ impl ChunkCache for Reads {
             .expect("it is small")
             .min(self.breaks_after);
         let start = usize::try_from(range.start).expect("it is small").min(end);
-        let mut pieces: Vec<_> = self.content[start..end]
-            .chunks(77_777)
+        let pieces = self.content[start..end].chunks(77_777);
+        let pieces: Vec<_> = pieces
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
             .collect();
-        if (end as u64) < range.end {
-            pieces.push(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
-        }
-        Ok(stream::iter(pieces).boxed())
+        let (is_short, chunks) = ((end as u64) < range.end, self.not_before.clone());
+        let after = stream::iter(is_short.then_some(())).then(move |()| {
+            let chunks = chunks.clone();
+            async move {
+                if let Some(chunks) = chunks {
+                    two_batches(&chunks).await;
+                }
+                Err(io::Error::from(io::ErrorKind::ConnectionReset))
+            }
+        });
+        Ok(stream::iter(pieces).chain(after).boxed())
     }
 
     async fn remove(&self, upload: UploadId) -> Result<(), ChunkError> {
@@ -304,5 +330,12 @@ impl ChunkCache for Reads {
 
     async fn usage(&self) -> Result<Usage, ChunkError> {
         self.inner.usage().await
+    }
+}
+
+/// Waits until the chunks of two batches are there.
+async fn two_batches(chunks: &Collection<Document>) {
+    while chunks.count_documents(doc! {}).await.expect("it answers") < 8 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -33,11 +33,15 @@ async fn mongofiles_gets_the_bytes() {
     for (verb, name) in [("get", file.to_string()), ("get_id", format!("\"{file}\""))] {
         let mut command = Command::new(&program);
         command
-            .args(["--quiet", "--uri", &database.url, "--local"])
+            .args(["--uri", &database.url, "--db", &database.name, "--local"])
             .arg(&target)
             .args([verb, &name]);
-        let status = command.status().expect("mongofiles runs");
-        assert!(status.success(), "{verb}");
+        let run = command.output().expect("mongofiles runs");
+        assert!(
+            run.status.success(),
+            "{verb}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
         assert!(
             std::fs::read(&target).expect("it was written") == bytes,
             "{verb}"

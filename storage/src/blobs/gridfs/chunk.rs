@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mongodb::bson::{
-    Binary, DateTime, RawDocumentBuf, oid::ObjectId, raw::cstr, spec::BinarySubtype,
+    Binary, DateTime, Document, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, spec::BinarySubtype,
 };
 use protocol::FileId;
 
@@ -29,18 +29,30 @@ impl Fingerprint {
 
 /// The document of chunk `n`. Drivers insist on an `ObjectId`; nothing looks a chunk up by it.
 pub(super) fn document(file: FileId, data: Vec<u8>, fingerprint: Fingerprint) -> RawDocumentBuf {
-    let binary = Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: data,
-    };
     let mut chunk = RawDocumentBuf::new();
     chunk.append(cstr!("_id"), id(file, fingerprint.n));
     chunk.append(cstr!("files_id"), file.to_string());
     chunk.append(cstr!("n"), fingerprint.n);
     chunk.append(cstr!("crc32c"), i64::from(fingerprint.crc32c));
     chunk.append(cstr!("written"), DateTime::now());
-    chunk.append(cstr!("data"), binary);
+    chunk.append(cstr!("data"), binary(data));
     chunk
+}
+
+/// The change that makes a chunk what [`document`] is, or makes it be there; its place is in the query.
+pub(super) fn update(file: FileId, data: Vec<u8>, fingerprint: Fingerprint) -> Document {
+    let crc32c = i64::from(fingerprint.crc32c);
+    doc! {
+        "$set": { "crc32c": crc32c, "written": DateTime::now(), "data": binary(data) },
+        "$setOnInsert": { "_id": id(file, fingerprint.n) },
+    }
+}
+
+fn binary(bytes: Vec<u8>) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 /// The same for the same chunk of the same file, and different for any other: the file id's second, so that new chunks lie

@@ -207,9 +207,11 @@ impl Put<'_> {
                 "the upload reads differently each time".to_owned(),
             ));
         }
-        let query = doc! { "files_id": self.file.to_string(), "n": wanted.n };
-        let document = chunk::document(self.file, data, wanted);
-        within(LARGE, self.chunks.replace_one(query, document).upsert(true)).await?;
+        let place = doc! { "files_id": self.file.to_string(), "n": wanted.n };
+        let update = self
+            .chunks
+            .update_one(place, chunk::update(self.file, data, wanted));
+        within(LARGE, update.upsert(true)).await?;
         Ok(())
     }
 
