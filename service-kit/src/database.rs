@@ -79,9 +79,10 @@ pub enum Fault {
 pub fn fault(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(refused) => refusal(&**refused),
-        // A cut in the middle of a TLS handshake looks like a handshake that is refused.
+        // A connection that is cut in the middle of a handshake or a message looks like a breach of the protocol.
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::BeginFailed => Fault::Unavailable,
         sqlx::Error::Configuration(_) => Fault::Permanent,

@@ -4,6 +4,9 @@
 //! The times fit together: who is frozen inside a transaction loses it before those who wait for its lock lose patience, the
 //! server ends a statement before the caller stops waiting, and nobody waits longer than [`DEADLINE`].
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 use std::{
     fmt,
     future::Future,
@@ -179,6 +182,16 @@ pub async fn within<T, E: From<sqlx::Error>>(
     }
 }
 
+/// How long to wait before the next try to reach a server, of which `attempt` have failed before the last: up to 5 s. A
+/// half of it is random, so that those who lost the server together do not come back together.
+#[must_use]
+pub fn pause(attempt: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(5);
+    let longest = FIRST.saturating_mul(1 << attempt.min(8)).min(LONGEST);
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
 /// The lock that makes writers follow one another, as those of an SQLite file do. Each schema has one per database; it is
 /// held until the transaction ends.
 #[derive(Clone, Copy, Debug)]
@@ -238,3 +251,6 @@ const fn key(purpose: &str, name: &str) -> i64 {
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+#[cfg(test)]
+mod tests;
