@@ -23,6 +23,12 @@ const POLL: Duration = Duration::from_millis(300);
 /// Older than this, the revocations known say nothing: tokens are refused rather than guessed about.
 const STALE: Duration = Duration::from_secs(1);
 
+/// How long one replica of auth is waited for, so that another one can answer before the revocations known are stale.
+const ATTEMPT: Duration = Duration::from_millis(450);
+
+/// How long to wait after none could be read.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Keys are asked for again at most this often when tokens name an unknown one.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
@@ -188,13 +194,14 @@ impl Tokens {
                 .auth
                 .request(Method::GET, path)
                 .deadline(STALE)
+                .attempt_timeout(ATTEMPT)
                 .receive::<Revocations>()
                 .await
             {
                 Ok(news) => self.learn(&news),
                 Err(error) => {
                     tracing::warn!(%error, "can't learn of logouts; refusing tokens until it is possible again");
-                    tokio::time::sleep(POLL).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }

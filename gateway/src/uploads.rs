@@ -2,6 +2,7 @@
 
 use crate::{policy::Policy, refusals};
 use futures::TryStreamExt;
+use http::Method;
 use protocol::{
     Digest, ErrorCode, Hasher, Refusal, TransferStatus, UploadId, UploadKey,
     identity::Caller,
@@ -9,7 +10,7 @@ use protocol::{
     session::server::{Completed, Opened},
     upload::{EndUpload, FileMeta, OpenUpload, SubmitFile, Upload, UploadView},
 };
-use service_kit::peer::Peer;
+use service_kit::peer::{Peer, PeerError};
 use std::sync::Arc;
 use storage::chunks::{ChunkCache, ChunkError, Hold};
 use tokio::sync::Semaphore;
@@ -92,11 +93,16 @@ impl Uploads {
             key,
             meta,
         };
-        let upload: Upload = self
+        let call = self
             .uploader
-            .post_json("/uploads", &request)
-            .await
-            .map_err(refusals::from_peer)?;
+            .request(Method::POST, "/uploads")
+            .json(&request);
+        let call = match key {
+            Some(_) => call.repeatable(),
+            // Each would open another upload.
+            None => call,
+        };
+        let upload: Upload = call.receive().await.map_err(refusals::from_peer)?;
         let upload_id = upload.upload_id;
         let started = self.hold(upload).await;
         if started.is_err() && key.is_none() {
@@ -200,7 +206,10 @@ impl Uploads {
         };
         let upload: Upload = self
             .uploader
-            .post_json("/file/upload", &request)
+            .request(Method::POST, "/file/upload")
+            .json(&request)
+            .repeatable()
+            .receive()
             .await
             .map_err(refusals::from_peer)?;
         completed(&upload)
@@ -254,14 +263,8 @@ impl Uploads {
     /// Gives an upload up for its owner.
     pub(crate) async fn abort(&self, caller: &Caller, upload_id: UploadId) -> Result<(), Refusal> {
         self.find(caller, upload_id).await?;
-        let request = EndUpload {
-            caller: caller.clone(),
-            status: TransferStatus::Aborted,
-            refusal: None,
-        };
-        let upload: Upload = self
-            .uploader
-            .post_json(format!("/uploads/{upload_id}/end"), &request)
+        let upload = self
+            .send_end(caller, upload_id, TransferStatus::Aborted, None)
             .await
             .map_err(refusals::from_peer)?;
         match refusals::of_ended(&upload) {
@@ -282,18 +285,29 @@ impl Uploads {
         status: TransferStatus,
         refusal: Option<Refusal>,
     ) {
+        if let Err(error) = self.send_end(caller, upload_id, status, refusal).await {
+            tracing::warn!(%upload_id, %error, "an upload could not be ended; it will expire");
+        }
+    }
+
+    async fn send_end(
+        &self,
+        caller: &Caller,
+        upload_id: UploadId,
+        status: TransferStatus,
+        refusal: Option<Refusal>,
+    ) -> Result<Upload, PeerError> {
         let request = EndUpload {
             caller: caller.clone(),
             status,
             refusal,
         };
-        if let Err(error) = self
-            .uploader
-            .post_json::<_, Upload>(format!("/uploads/{upload_id}/end"), &request)
+        self.uploader
+            .request(Method::POST, format!("/uploads/{upload_id}/end"))
+            .json(&request)
+            .repeatable()
+            .receive()
             .await
-        {
-            tracing::warn!(%upload_id, %error, "an upload could not be ended; it will expire");
-        }
     }
 
     /// The state of an upload, for its owner or an admin of its tenant.

@@ -77,8 +77,8 @@ struct Course<'a> {
     deadline: Instant,
     attempts: u32,
     tried: Vec<SocketAddr>,
-    /// An answer that says that the replica is in trouble: better than none.
-    answer: Option<Response>,
+    /// A replica has answered that it is in trouble.
+    has_answer: bool,
 }
 
 impl Remote {
@@ -139,7 +139,7 @@ impl Remote {
             deadline,
             attempts: 0,
             tried: Vec::new(),
-            answer: None,
+            has_answer: false,
         };
         course.run().await
     }
@@ -227,11 +227,13 @@ impl Calls {
 
 impl Course<'_> {
     async fn run(mut self) -> Result<Response, NoAnswer> {
+        // Of a replica in trouble: better than none.
+        let mut answer = None;
         loop {
             let replicas = timeout_at(self.deadline, self.calls.replicas.all()).await;
             let replicas = replicas.unwrap_or_default();
             let Some(endpoint) = choose(&replicas, &self.tried) else {
-                return self.give_up("no address is known");
+                return self.give_up(answer, "no address is known");
             };
             let limit = self.limit();
             self.attempts += 1;
@@ -245,14 +247,17 @@ impl Course<'_> {
                     {
                         return Ok(response);
                     }
-                    self.answer = Some(response);
+                    (answer, self.has_answer) = (Some(response), true);
                     continue;
                 }
                 Err(failure) => failure,
             };
             self.note(endpoint, &failure);
             if !self.goes_on(endpoint.address(), &failure, replicas.len()) || !self.pause().await {
-                return self.give_up(&format!("{}: {}", endpoint.address(), failure.reason));
+                return self.give_up(
+                    answer,
+                    &format!("{}: {}", endpoint.address(), failure.reason),
+                );
             }
         }
     }
@@ -323,7 +328,7 @@ impl Course<'_> {
     /// Whether another replica is asked after one has answered that it is in trouble. Only one: what a service needs is
     /// usually away for all of its replicas, and asking them all would make it worse.
     fn may_ask_another(&mut self, replicas: &[Arc<Endpoint>], status: StatusCode) -> bool {
-        self.answer.is_none()
+        !self.has_answer
             && self.is_repeatable()
             && self.attempts < self.calls.config.attempts
             && has_other(replicas, &self.tried)
@@ -358,10 +363,9 @@ impl Course<'_> {
         true
     }
 
-    fn give_up(self, reason: &str) -> Result<Response, NoAnswer> {
+    fn give_up(&self, answer: Option<Response>, reason: &str) -> Result<Response, NoAnswer> {
         let attempts = self.attempts;
-        self.answer
-            .ok_or_else(|| NoAnswer::Unavailable(format!("{reason} (attempts: {attempts})")))
+        answer.ok_or_else(|| NoAnswer::Unavailable(format!("{reason} (attempts: {attempts})")))
     }
 }
 
