@@ -156,7 +156,7 @@ impl Default for Chunks {
             min_free_bytes: ByteSize(min_free_bytes),
             disk_threads,
             kept_open,
-            abandoned_after: Millis::from(abandoned_after),
+            abandoned_after: Millis(u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     blobs::{BlobStore, DiskBlobs, GridFsBlobs},
-    chunks::{ChunkCache, ChunkOptions, DiskChunks},
+    chunks::{ChunkCache, ChunkOptions, DiskChunks, RedisChunks},
     events::{Events, LocalEvents, RabbitEvents},
     fs::Real,
     mongo,
@@ -40,15 +40,27 @@ pub enum OpenError {
     },
 }
 
-/// Opens the chunk cache that `url` names: `disk:<path>`.
+/// Opens the chunk cache that `url` names: `disk:<path>`, or `redis://<host>:<port>/<database>` (`rediss://` with TLS). Redis
+/// need not be there yet.
 ///
 /// # Errors
-/// [`OpenError::Unknown`] for another scheme; [`OpenError::Failed`] when the folder can't be made, read or locked.
+/// [`OpenError::Unknown`] for another scheme; [`OpenError::Failed`] when the folder can't be made, read or locked;
+/// [`OpenError::Refused`] when the URL makes no sense or Redis refuses for good.
 pub async fn open_chunks(
     url: &str,
     options: &ChunkOptions,
 ) -> Result<Arc<dyn ChunkCache>, OpenError> {
-    let path = disk_path(url).ok_or_else(|| unknown(url, "chunk cache", "disk:<path>"))?;
+    const PORT: &str = "chunk cache";
+    if url.starts_with("redis://") || url.starts_with("rediss://") {
+        let chunks = RedisChunks::open(url, options).await;
+        let chunks = chunks.map_err(|refused| OpenError::Refused {
+            port: PORT,
+            reason: refused.to_string(),
+        })?;
+        return Ok(Arc::new(chunks));
+    }
+    let known = "disk:<path>, or redis://<host>:<port>/<database>";
+    let path = disk_path(url).ok_or_else(|| unknown(url, PORT, known))?;
     match DiskChunks::open(Arc::new(Real), path, options).await {
         Ok(chunks) => Ok(Arc::new(chunks)),
         Err(error) => Err(OpenError::Failed {

@@ -1,7 +1,9 @@
 //! The chunk cache: the bytes of an upload from its first chunk until the file is stored.
 
 mod disk;
+mod redis;
 
+pub use self::redis::{RedisChunks, Refused};
 pub use disk::DiskChunks;
 
 use crate::ByteStream;
@@ -9,7 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::UploadId;
 use serde::{Deserialize, Serialize};
-use std::{ops::Range, path::PathBuf, time::SystemTime};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 /// Why the chunk cache refused.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +99,9 @@ pub struct ChunkOptions {
     pub disk_threads: usize,
     /// Uploads whose files (two each) stay open between appends; the others' are opened for each append.
     pub kept_open: usize,
+    /// In Redis, uploads that are not sealed are dropped when nobody has written to them for so long: well beyond the lifetime
+    /// that the uploader gives them.
+    pub abandoned_after: Duration,
 }
 
 impl Default for ChunkOptions {
@@ -102,6 +111,7 @@ impl Default for ChunkOptions {
             min_free_bytes: 256 << 20,
             disk_threads: 32,
             kept_open: 128,
+            abandoned_after: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }

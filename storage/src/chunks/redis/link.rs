@@ -1,0 +1,336 @@
+//! One connection to a Redis, made when it is needed and made anew when it is lost.
+
+use super::{address::Address, scripts, server::Info, trouble::Trouble};
+use rand::RngExt;
+use redis::{
+    AsyncConnectionConfig, Cmd, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cmd, from_redis_value,
+};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+
+/// How long making a connection may take, with everything that is asked on it at first.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How long nobody tries after a connection could not be made: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a replica may take to confirm a seal.
+const CONFIRM: Duration = Duration::from_secs(2);
+
+/// What all connections of a cache share.
+pub(super) struct Shared {
+    pub(super) address: Address,
+    is_away: AtomicBool,
+    is_told: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(address: Address) -> Self {
+        Self {
+            address,
+            is_away: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    fn away(&self, trouble: &Trouble) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            let redis = self.address.shown();
+            tracing::warn!(redis, reason = %trouble, "the chunk cache can't be reached; trying again and again");
+        }
+    }
+
+    fn back(&self, info: &Info) {
+        let redis = self.address.shown();
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!(redis, "the chunk cache is reached again");
+        }
+        if !info.keeps_a_log() && !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                redis,
+                "this Redis keeps no append-only file: when it stops, uploads begin anew and files that are not stored yet are lost"
+            );
+        }
+    }
+}
+
+/// A connection that is there when it is needed.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Held by the one who connects.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<Live>,
+    /// Connections made so far.
+    made: u64,
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    trouble: Trouble,
+    wait: Duration,
+    until: Instant,
+}
+
+/// A connection that worked when it was last used.
+#[derive(Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    number: u64,
+}
+
+/// What is sent, and how sure it must be.
+pub(super) struct Request {
+    pub(super) command: Cmd,
+    /// Whether a replica has to confirm it, if there are any.
+    pub(super) replicated: bool,
+}
+
+impl From<Cmd> for Request {
+    fn from(command: Cmd) -> Self {
+        Self {
+            command,
+            replicated: false,
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Sends a command that may be repeated, and answers what Redis says. When the connection breaks, a second one is tried.
+    pub(super) async fn call(
+        &self,
+        request: impl Into<Request>,
+        limit: Duration,
+    ) -> Result<Value, Trouble> {
+        let request = request.into();
+        let mut used = None;
+        let answer = timeout(limit, self.try_twice(&request, &mut used)).await;
+        answer.unwrap_or_else(|_| {
+            let trouble =
+                Trouble::Away(format!("Redis gave no answer within {} s", limit.as_secs()));
+            if let Some(number) = used {
+                self.lose(number);
+                self.shared.away(&trouble);
+            }
+            Err(trouble)
+        })
+    }
+
+    async fn try_twice(&self, request: &Request, used: &mut Option<u64>) -> Result<Value, Trouble> {
+        for is_last in [false, true] {
+            let mut live = self.live().await?;
+            *used = Some(live.number);
+            match live.perform(request).await {
+                Err(trouble) if trouble.is_of_the_connection() => {
+                    self.lose(live.number);
+                    if is_last || !matches!(trouble, Trouble::Broken(_)) {
+                        return Err(trouble);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+        Err(Trouble::Away("no connection lasts".to_owned()))
+    }
+
+    /// The connection, made if there is none.
+    async fn live(&self) -> Result<Live, Trouble> {
+        if let Some(live) = self.ready()? {
+            return Ok(live);
+        }
+        let _turn = self.connecting.lock().await;
+        if let Some(live) = self.ready()? {
+            return Ok(live);
+        }
+        let made = timeout(CONNECT, connect(&self.shared.address)).await;
+        let made = made.unwrap_or_else(|_| {
+            let limit = CONNECT.as_secs();
+            Err(Trouble::Away(format!(
+                "no connection to Redis within {limit} s"
+            )))
+        });
+        match made {
+            Ok((connection, info)) => {
+                self.shared.back(&info);
+                Ok(self.keep(connection))
+            }
+            Err(trouble) => {
+                self.shared.away(&trouble);
+                Err(self.fail(trouble))
+            }
+        }
+    }
+
+    /// The connection, if there is one; what was wrong, if it is too early to try again.
+    fn ready(&self) -> Result<Option<Live>, Trouble> {
+        let state = self.state();
+        match (&state.live, &state.failed) {
+            (Some(live), _) => Ok(Some(live.clone())),
+            (None, Some(failed)) if Instant::now() < failed.until => Err(failed.trouble.clone()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn keep(&self, connection: MultiplexedConnection) -> Live {
+        let mut state = self.state();
+        state.made += 1;
+        let number = state.made;
+        let live = Live { connection, number };
+        state.live = Some(live.clone());
+        state.failed = None;
+        live
+    }
+
+    fn fail(&self, trouble: Trouble) -> Trouble {
+        // That it was not done at all is known here.
+        let trouble = match trouble {
+            Trouble::Broken(reason) => Trouble::Away(reason),
+            other => other,
+        };
+        let mut state = self.state();
+        let before = state.failed.as_ref();
+        let wait = before.map_or(BACKOFF.0, |failed| (failed.wait * 2).min(BACKOFF.1));
+        let pause = wait.mul_f64(rand::rng().random_range(0.5..=1.0));
+        state.failed = Some(Failed {
+            trouble: trouble.clone(),
+            wait,
+            until: Instant::now() + pause,
+        });
+        trouble
+    }
+
+    /// Others may still wait for answers on it; it is closed when the last one is gone.
+    fn lose(&self, number: u64) {
+        let mut state = self.state();
+        if state
+            .live
+            .as_ref()
+            .is_some_and(|live| live.number == number)
+        {
+            state.live = None;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    async fn perform(&mut self, request: &Request) -> Result<Value, Trouble> {
+        let answer = match self.send(&request.command).await {
+            Err(Trouble::Unknown) => {
+                load_functions(&mut self.connection).await?;
+                self.send(&request.command).await?
+            }
+            other => other?,
+        };
+        if request.replicated {
+            self.confirm().await?;
+        }
+        Ok(answer)
+    }
+
+    async fn send(&mut self, command: &Cmd) -> Result<Value, Trouble> {
+        Ok(command.query_async(&mut self.connection).await?)
+    }
+
+    /// Waits until a replica has everything that was sent on this connection, if there are any.
+    async fn confirm(&mut self) -> Result<(), Trouble> {
+        let mut question = cmd("INFO");
+        question.arg("replication");
+        let text: String = from_redis_value(self.send(&question).await?)?;
+        if Info::parse(&text).replicas() == 0 {
+            return Ok(());
+        }
+        let mut wait = cmd("WAIT");
+        wait.arg(1)
+            .arg(u64::try_from(CONFIRM.as_millis()).unwrap_or(0));
+        let confirmed: u64 = from_redis_value(self.send(&wait).await?)?;
+        if confirmed == 0 {
+            let limit = CONFIRM.as_secs();
+            return Err(Trouble::Other(format!(
+                "no replica of Redis has confirmed within {limit} s"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A connection to a Redis that may keep uploads, which knows the functions.
+async fn connect(address: &Address) -> Result<(MultiplexedConnection, Info), Trouble> {
+    // Every call has a deadline of its own; the library's is for small values.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    let client = &address.client;
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    if !address.login.is_empty() {
+        let login: RedisResult<()> = cmd("AUTH")
+            .arg(&address.login)
+            .query_async(&mut connection)
+            .await;
+        login.map_err(login_refused)?;
+    }
+    let text: String = cmd("INFO").query_async(&mut connection).await?;
+    let info = Info::parse(&text);
+    if let Some(objection) = info.objection() {
+        return Err(Trouble::Denied(objection));
+    }
+    if info.is_replica() {
+        return Err(Trouble::Away(
+            "it is a replica, which takes no writes".to_owned(),
+        ));
+    }
+    if address.database != 0 {
+        let number = address.database;
+        let selected: RedisResult<()> =
+            cmd("SELECT").arg(number).query_async(&mut connection).await;
+        selected.map_err(|error| match Trouble::from(error) {
+            Trouble::Other(reason) => Trouble::Denied(format!("database {number}: {reason}")),
+            other => other,
+        })?;
+    }
+    load_functions(&mut connection).await?;
+    Ok((connection, info))
+}
+
+/// A password where none is set is as wrong as a wrong one; that there are too many connections says nothing about it.
+fn login_refused(error: redis::RedisError) -> Trouble {
+    match Trouble::from(error) {
+        Trouble::Other(reason) if reason.contains("AUTH") => Trouble::Denied(reason),
+        other => other,
+    }
+}
+
+async fn load_functions(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+    let load = scripts::load();
+    let count = load.len();
+    let answers = connection.req_packed_commands(&load, 0, count).await?;
+    for answer in answers {
+        answer.extract_error()?;
+    }
+    Ok(())
+}
