@@ -2,10 +2,13 @@
 //!
 //! The outbox is the truth and the queue a hint: an attempt stays in the outbox until it is reported on, and is queued again
 //! when the queue may have lost it. Queueing an attempt again does not count as another attempt.
+//!
+//! Several processes may relay from one outbox: each takes other attempts. What one took and did not bring into the queue,
+//! because it died or lost its link, another takes over.
 
 use crate::{
     Uploader, clock, metric,
-    store::{Dispatch, Dispatched, StoreError},
+    store::{Dispatch, Dispatched, Queued, StoreError},
 };
 use jiff::Timestamp;
 use protocol::upload::PersistFile;
@@ -17,7 +20,14 @@ use tokio_util::sync::CancellationToken;
 const BATCH: u32 = 64;
 
 /// How long to wait after an engine failed for the first time in a row, and at most.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How long nothing may be known of whether a dispatched attempt has reached the queue, until it is taken for lost. Longer
+/// than a process that is alive needs to queue it and note so.
+const QUEUEING_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often to look into the outbox although nothing was signalled, where others change it too.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Passes attempts on until `shutdown`.
 pub(crate) async fn run(
@@ -31,36 +41,64 @@ pub(crate) async fn run(
 }
 
 async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
-    // Whatever was queued before this process began may be lost with the one before.
-    let again = insist(|| uploader.store.forget_dispatches(), store_is_closed).await?;
-    if again > 0 {
-        tracing::info!(attempts = again, "queueing again what was not resolved");
+    if !uploader.events.durable() {
+        // Whatever was queued before this process began is lost with the one before.
+        let again = insist(|| uploader.store.forget_dispatches(), store_is_closed).await?;
+        if again > 0 {
+            tracing::info!(attempts = again, "queueing again what was not resolved");
+        }
     }
+    let mut queued = Vec::new();
     loop {
-        let taken = insist(|| uploader.store.dispatch(next(uploader)), store_is_closed).await?;
+        let dispatch = next(uploader, queued);
+        let taken = insist(
+            || uploader.store.dispatch(dispatch.clone()),
+            store_is_closed,
+        )
+        .await?;
         let full = taken.work.len() >= BATCH as usize;
         let due = next_due(uploader, &taken);
-        if queue(uploader, taken.work).await.is_err() {
+        match queue(uploader, taken.work).await {
+            Ok(attempts) => queued = attempts,
             // The process is stopping; the next one queues it all again.
-            return Ok(());
+            Err(_) => return Ok(()),
         }
         if !full {
             tokio::select! {
                 () = uploader.signals.outbox.notified() => {}
                 () = sleep_until(uploader, due) => {}
+                () = look_again(uploader) => {}
             }
         }
     }
 }
 
-/// What to take from the outbox now.
-fn next(uploader: &Uploader) -> Dispatch {
+/// What to take from the outbox now, after these attempts were queued.
+fn next(uploader: &Uploader, queued: Vec<Queued>) -> Dispatch {
     let now = uploader.clock.now();
+    // A queue that lives and dies with this process needs no proof that it has the attempts.
+    let unqueued_before = if uploader.events.durable() {
+        clock::before(now, QUEUEING_PATIENCE)
+    } else {
+        Timestamp::MIN
+    };
     Dispatch {
+        queued,
         now,
         lost_before: clock::before(now, patience(uploader)),
+        unqueued_before,
         max_in_flight: uploader.config.max_in_flight.get(),
         limit: BATCH,
+    }
+}
+
+/// Waits until it is time to look for what nobody signals: work from other processes, attempts that others left lying, and
+/// that this process's own are to be noted as queued.
+async fn look_again(uploader: &Uploader) {
+    if uploader.store.is_shared() || uploader.events.durable() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    } else {
+        std::future::pending().await
     }
 }
 
@@ -89,16 +127,23 @@ async fn sleep_until(uploader: &Uploader, time: Option<Timestamp>) {
     tokio::time::sleep(wait.try_into().unwrap_or(Duration::ZERO)).await;
 }
 
-/// Queues attempts, for as long as it takes; fails only when the engine is closed.
-async fn queue(uploader: &Uploader, work: Vec<PersistFile>) -> Result<(), EventError> {
+/// Queues attempts, for as long as it takes; fails only when the engine is closed. Answers those to be noted as queued.
+async fn queue(uploader: &Uploader, work: Vec<PersistFile>) -> Result<Vec<Queued>, EventError> {
     if work.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let is_closed = |error: &EventError| matches!(error, EventError::Closed);
     insist(|| uploader.events.queue(work.clone()), is_closed).await?;
     tracing::debug!(attempts = work.len(), "attempts queued");
     metrics::counter!(metric::DISPATCHED).increment(work.len() as u64);
-    Ok(())
+    if !uploader.events.durable() {
+        return Ok(Vec::new());
+    }
+    let queued = work.iter().map(|work| Queued {
+        upload: work.upload.upload_id,
+        attempt: work.attempt,
+    });
+    Ok(queued.collect())
 }
 
 fn store_is_closed(error: &StoreError) -> bool {

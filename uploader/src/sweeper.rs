@@ -1,4 +1,7 @@
 //! Ends what has outlived its time and clears away what no state needs, also what a crash left behind.
+//!
+//! Several processes may sweep at once, and one may freeze in the middle and go on later: what is swept was over already, and
+//! stays so.
 
 use crate::{
     Uploader, clock,
@@ -10,6 +13,7 @@ use crate::{
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use protocol::{TransferStatus, UploadId};
+use rand::RngExt;
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -71,7 +75,10 @@ async fn sweep_again_and_again(uploader: &Uploader) -> Result<(), StoreError> {
             Err(SweepError::Store(StoreError::Closed)) => return Err(StoreError::Closed),
             Err(error) => tracing::warn!(%error, "a sweep broke off"),
         }
-        tokio::time::sleep(uploader.config.sweep_interval.duration().max(MIN_INTERVAL)).await;
+        let interval = uploader.config.sweep_interval.duration().max(MIN_INTERVAL);
+        // Replicas that were started together do not sweep together for long.
+        let about = rand::rng().random_range(0.8..1.2);
+        tokio::time::sleep(interval.mul_f64(about)).await;
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::{
     clock::Clock,
     config::Config,
-    store::{Signals, Store, StoreError, sqlite::SqliteStore},
+    store::{self, Signals, Store, StoreError},
 };
 use protocol::{UploadId, upload::Published};
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 use storage::{chunks::ChunkCache, events::Events};
 use tokio::sync::{Mutex, mpsc};
 
@@ -23,17 +23,17 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// An uploader that keeps its state in the SQLite file at `path`.
+    /// An uploader that keeps its state in the database that `database_url` names, see [`store::open`].
     ///
     /// # Errors
-    /// [`StoreError`] when the file can't be opened or was written by a newer version.
+    /// As for [`store::open`].
     pub async fn open(
         config: Config,
-        path: &Path,
+        database_url: &str,
         chunks: Arc<dyn ChunkCache>,
         events: Arc<dyn Events>,
     ) -> Result<Self, StoreError> {
-        Self::open_with_clock(config, path, chunks, events, Clock::default()).await
+        Self::open_with_clock(config, database_url, chunks, events, Clock::default()).await
     }
 
     /// As [`Uploader::open`], with a clock of one's own.
@@ -42,14 +42,14 @@ impl Uploader {
     /// As for [`Uploader::open`].
     pub async fn open_with_clock(
         config: Config,
-        path: &Path,
+        database_url: &str,
         chunks: Arc<dyn ChunkCache>,
         events: Arc<dyn Events>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let (signals, news) = Signals::new();
         let signals = Arc::new(signals);
-        let store = Arc::new(SqliteStore::open(path, config.readers, Arc::clone(&signals)).await?);
+        let store = store::open(database_url, config.readers, Arc::clone(&signals)).await?;
         let (config, news) = (Arc::new(config), Arc::new(Mutex::new(news)));
         Ok(Self {
             config,

@@ -1,11 +1,18 @@
 //! The port to what must not be lost: the state of uploads, the outbox and the notification log.
 //!
 //! Each method is one transaction. State changes are conditional on the state they start from, so whoever loses a race
-//! changes nothing and learns how things stand.
+//! changes nothing and learns how things stand. Each method can be repeated, also after [`StoreError::Unavailable`], when a
+//! change may have been made although nobody could say so.
 
 mod change;
+mod error;
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the SQL is written once and compiled for each engine"
+)]
+mod postgres;
 mod signals;
-pub mod sqlite;
+mod sqlite;
 
 #[cfg(test)]
 mod conformance;
@@ -17,27 +24,38 @@ use protocol::{
     file::{Cursor, FileQuery},
     upload::{LogHead, LogPage, PersistFile, Upload},
 };
-use std::collections::HashMap;
+use service_kit::{database::Database, migrations::Step};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 pub use change::{Change, Outbox};
+pub use error::StoreError;
 pub use signals::{Effects, Signals};
 
-/// Why the store could not do what it was asked for. Nothing was changed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// There is no room left for the database.
-    #[error("no room for the uploads database: {0}")]
-    Full(String),
-    /// The database does not answer now; the same call may succeed later.
-    #[error("the uploads database is unavailable: {0}")]
-    Unavailable(String),
-    /// The database holds or answers what this version does not understand.
-    #[error("the uploads database can't be understood: {0}")]
-    Invalid(String),
-    /// The store has stopped.
-    #[error("the uploads database is closed")]
-    Closed,
+/// Opens the store that `url` names, `sqlite:<path>` or `postgres://user:password@host/database`, and brings its schema up to
+/// date. `readers` connections read.
+///
+/// A PostgreSQL server that can't be reached is no error: the store answers [`StoreError::Unavailable`] until it can.
+///
+/// # Errors
+/// [`StoreError`] when the URL names no store, the file can't be opened, the server refuses this user or database, or the
+/// schema was made by a newer version.
+pub async fn open(
+    url: &str,
+    readers: NonZeroU32,
+    signals: Arc<Signals>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let database = Database::parse(url).map_err(|error| StoreError::Invalid(error.to_string()))?;
+    match database {
+        Database::Sqlite(path) => sqlite::open(&path, readers, signals).await,
+        Database::Postgres(server) => postgres::open(server, readers, signals).await,
+    }
 }
+
+/// The tables, written once for all engines.
+const STEPS: &[Step] = &[Step {
+    name: "0001_uploads",
+    sql: include_str!("../../migrations/0001_uploads.sql"),
+}];
 
 /// What became of a request to open an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +80,26 @@ pub struct Applied {
     pub changed: bool,
 }
 
-/// Which attempts to take from the outbox.
+/// An attempt that the queue has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Of which upload.
+    pub upload: UploadId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// Which attempts to take from the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatch {
+    /// What the queue has taken of the attempts dispatched before.
+    pub queued: Vec<Queued>,
     /// Now: what is due by then is taken.
     pub now: Timestamp,
     /// Those dispatched at or before this time are taken again.
     pub lost_before: Timestamp,
+    /// Those dispatched at or before this time, and not known to be queued, are taken again.
+    pub unqueued_before: Timestamp,
     /// How many may be dispatched and not resolved.
     pub max_in_flight: u32,
     /// How many to take at most.
@@ -210,6 +241,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn trim_logs(&self, keep: u64, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Whether other processes change the same state, so that not every change is signalled in this one.
+    fn is_shared(&self) -> bool;
 
     /// Waits until the store has stopped, which it never does by itself unless it fails.
     async fn stopped(&self);

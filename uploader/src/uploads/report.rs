@@ -27,9 +27,10 @@ pub(crate) async fn handle(
     metrics::counter!(metric::REPORTS, "outcome" => counted).increment(1);
     if applied.changed {
         note(&applied.upload);
-        if applied.upload.status.is_final() {
-            uploader.free(report.upload_id).await;
-        }
+    }
+    // Also after a report that repeats another: who made the first may have been cut off between the commit and this.
+    if applied.upload.status.is_final() {
+        uploader.free(report.upload_id).await;
     }
     Ok(Json(StatusUpdated {
         upload: applied.upload,

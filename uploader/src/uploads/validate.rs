@@ -63,8 +63,13 @@ fn check_texts(meta: &FileMeta) -> Result<(), Refusal> {
         ("description", &meta.description, MAX_DESCRIPTION_BYTES),
     ];
     for (field, text, max) in texts {
-        if text.as_ref().is_some_and(|text| text.len() > max) {
+        let Some(text) = text else { continue };
+        if text.len() > max {
             return Err(invalid(format!("{field} may have {max} bytes")));
+        }
+        // PostgreSQL's text can't hold it.
+        if text.contains('\0') {
+            return Err(invalid(format!("{field} has no zero bytes")));
         }
     }
     if meta.tags.len() > MAX_TAGS {
@@ -73,9 +78,11 @@ fn check_texts(meta: &FileMeta) -> Result<(), Refusal> {
     if meta
         .tags
         .iter()
-        .any(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES)
+        .any(|tag| tag.is_empty() || tag.len() > MAX_TAG_BYTES || tag.contains('\0'))
     {
-        return Err(invalid(format!("a tag has 1 to {MAX_TAG_BYTES} bytes")));
+        return Err(invalid(format!(
+            "a tag has 1 to {MAX_TAG_BYTES} bytes, none of them zero"
+        )));
     }
     Ok(())
 }
@@ -173,6 +180,14 @@ mod tests {
             },
             FileMeta {
                 tags: vec!["t".repeat(101)],
+                ..meta("a", 1)
+            },
+            FileMeta {
+                tags: vec!["zero\0".to_owned()],
+                ..meta("a", 1)
+            },
+            FileMeta {
+                description: Some("\0".to_owned()),
                 ..meta("a", 1)
             },
         ] {

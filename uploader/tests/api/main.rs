@@ -5,6 +5,7 @@ mod files;
 mod notifications;
 mod open;
 mod relay;
+mod replicas;
 mod report;
 mod submit;
 mod support;

@@ -19,10 +19,9 @@ use service_kit::{
     problem::Problem,
 };
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -55,7 +54,19 @@ pub(crate) struct Harness {
     pub(crate) events: Arc<FlakyEvents>,
     ahead: Arc<AtomicI64>,
     config: Config,
+    database: String,
     dir: Arc<TempDir>,
+}
+
+/// What outlives a process.
+struct Surroundings {
+    config: Config,
+    /// The URL of the database.
+    database: String,
+    dir: Arc<TempDir>,
+    chunks: Arc<dyn ChunkCache>,
+    faults: Script<ChunkCall, ChunkError>,
+    ahead: Arc<AtomicI64>,
 }
 
 impl Harness {
@@ -65,51 +76,87 @@ impl Harness {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", dir.path().join("uploads.db").display());
+        Self::first(change, dir, database, FlakyEvents::default()).await
+    }
+
+    /// One of several processes that share a server for their state, and a queue that outlives them.
+    pub(crate) async fn replica() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let database = database_on_server().await;
+        let events = FlakyEvents::default();
+        events.durable.store(true, Ordering::SeqCst);
+        Self::first(|_| {}, dir, database, events).await
+    }
+
+    async fn first(
+        change: impl FnOnce(&mut Config),
+        dir: TempDir,
+        database: String,
+        events: FlakyEvents,
+    ) -> Self {
         let mut config = Config {
             retry_backoff: Millis(0),
             ..Config::default()
         };
         change(&mut config);
-        let dir = Arc::new(tempfile::tempdir().unwrap());
         let url = format!("disk:{}", dir.path().join("chunks").display());
         let options = ChunkOptions {
             min_free_bytes: 0,
             ..ChunkOptions::default()
         };
         let faulty = FaultyChunks::new(storage::open_chunks(&url, &options).await.unwrap());
-        let faults = faulty.script();
-        Self::start(config, dir, Arc::new(faulty), faults, Arc::default()).await
+        let surroundings = Surroundings {
+            config,
+            database,
+            dir: Arc::new(dir),
+            faults: faulty.script(),
+            chunks: Arc::new(faulty),
+            ahead: Arc::default(),
+        };
+        Self::start(surroundings, Arc::new(events)).await
     }
 
     /// Another process over the same data, with an empty queue.
     pub(crate) async fn restart(self) -> Self {
-        let Self {
+        let surroundings = self.surroundings();
+        drop(self);
+        Self::start(surroundings, Arc::default()).await
+    }
+
+    /// Another process beside this one, over the same data and with the same queue.
+    pub(crate) async fn beside(&self) -> Self {
+        Self::start(self.surroundings(), Arc::clone(&self.events)).await
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            config: self.config.clone(),
+            database: self.database.clone(),
+            dir: Arc::clone(&self.dir),
+            chunks: Arc::clone(&self.chunks),
+            faults: self.faults.clone(),
+            ahead: Arc::clone(&self.ahead),
+        }
+    }
+
+    async fn start(surroundings: Surroundings, events: Arc<FlakyEvents>) -> Self {
+        let Surroundings {
+            config,
+            database,
+            dir,
             chunks,
             faults,
             ahead,
-            config,
-            dir,
-            ..
-        } = self;
-        Self::start(config, dir, chunks, faults, ahead).await
-    }
-
-    async fn start(
-        config: Config,
-        dir: Arc<TempDir>,
-        chunks: Arc<dyn ChunkCache>,
-        faults: Script<ChunkCall, ChunkError>,
-        ahead: Arc<AtomicI64>,
-    ) -> Self {
-        let events = Arc::new(FlakyEvents::default());
+        } = surroundings;
         let micros = Arc::clone(&ahead);
         let clock = Clock::new(move || {
             Timestamp::now() + SignedDuration::from_micros(micros.load(Ordering::SeqCst))
         });
-        let path: PathBuf = dir.path().join("uploads.db");
         let uploader = Uploader::open_with_clock(
             config.clone(),
-            &path,
+            &database,
             Arc::clone(&chunks),
             events.clone(),
             clock,
@@ -125,6 +172,7 @@ impl Harness {
             events,
             ahead,
             config,
+            database,
             dir,
         }
     }
@@ -296,12 +344,30 @@ impl Running {
     }
 }
 
+/// An empty database of its own on the server.
+async fn database_on_server() -> String {
+    use sqlx::{Connection, PgConnection};
+    let server = std::env::var("TEST_POSTGRES_URL").expect(
+        "TEST_POSTGRES_URL must be set: by `./dev test`, or by hand: eval \"$(./dev stack env)\"",
+    );
+    let name = format!("uploader_{}", UploadKey::new().to_string().replace('-', ""));
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    let mut db = PgConnection::connect(&server).await.unwrap();
+    sqlx::raw_sql(create).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let (address, options) = server.split_once('?').unwrap_or((&server, ""));
+    let (authority, _) = address.rsplit_once('/').expect("a URL with a database");
+    format!("{authority}/{name}?{options}")
+}
+
 /// The local engine, which can't be reached for some calls.
 #[derive(Default)]
 pub(crate) struct FlakyEvents {
     inner: LocalEvents,
     fail: AtomicUsize,
     pub(crate) failed: AtomicUsize,
+    /// What the engine says of itself.
+    durable: AtomicBool,
 }
 
 impl FlakyEvents {
@@ -314,7 +380,7 @@ impl FlakyEvents {
 #[async_trait]
 impl Events for FlakyEvents {
     fn durable(&self) -> bool {
-        self.inner.durable()
+        self.durable.load(Ordering::SeqCst)
     }
 
     async fn queue(&self, work: Vec<PersistFile>) -> Result<(), EventError> {

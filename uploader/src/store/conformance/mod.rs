@@ -5,51 +5,52 @@ mod listing;
 mod log;
 mod opening;
 mod outbox;
+pub(super) mod server;
+mod sharing;
 mod sweeping;
 
-use super::{Change, Signals, Store, sqlite::SqliteStore};
+use super::{Change, Signals, Store, StoreError};
 use jiff::Timestamp;
 use protocol::{
     Digest, DigestAlgorithm, FileId, TenantId, TransferStatus, UploadId, UserId,
     identity::Owner,
     upload::{FileMeta, Published, Upload},
 };
+use sqlx::Connection;
 use std::{num::NonZeroU32, sync::Arc};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 const READERS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
-/// An empty store.
+/// A store, and what its signals say.
 struct Fresh {
     store: Arc<dyn Store>,
     signals: Arc<Signals>,
     news: mpsc::Receiver<Vec<Published>>,
-    dir: TempDir,
+    database: Arc<Database>,
+}
+
+/// Where a store is; gone with the last that holds it.
+enum Database {
+    File(TempDir),
+    Server(server::Database),
 }
 
 async fn sqlite() -> Fresh {
-    let dir = tempfile::tempdir().unwrap();
-    let (signals, news) = Signals::new();
-    let signals = Arc::new(signals);
-    let store = SqliteStore::open(
-        &dir.path().join("uploads.db"),
-        READERS,
-        Arc::clone(&signals),
-    )
-    .await
-    .unwrap();
-    Fresh {
-        store: Arc::new(store),
-        signals,
-        news,
-        dir,
-    }
+    Fresh::over(Arc::new(Database::File(tempfile::tempdir().unwrap()))).await
 }
 
-/// One test per case, over the adapter named.
+async fn postgres() -> Fresh {
+    Fresh::over(Arc::new(Database::Server(server::Database::create().await))).await
+}
+
+/// One test per case, over each adapter named.
 macro_rules! run_over {
-    ($adapter:ident: $($group:ident::{$($case:ident),* $(,)?})*) => {
+    ($($adapter:ident),* => $cases:tt) => {
+        $(run_over!(@ $adapter $cases);)*
+    };
+    (@ $adapter:ident {$($group:ident::{$($case:ident),* $(,)?})*}) => {
         mod $adapter {
             $(mod $group {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +62,7 @@ macro_rules! run_over {
     };
 }
 
-run_over!(sqlite:
+run_over!(sqlite, postgres => {
     opening::{
         what_is_opened_is_found_whole,
         a_key_opens_one_upload_per_owner,
@@ -80,6 +81,7 @@ run_over!(sqlite:
         attempts_are_taken_when_due_in_order,
         attempts_in_flight_are_bounded,
         a_lost_attempt_is_taken_again,
+        an_attempt_that_may_not_be_queued_is_taken_again,
         a_new_process_takes_all_again,
         a_resolved_attempt_is_gone,
         a_change_of_the_outbox_is_signalled,
@@ -103,7 +105,11 @@ run_over!(sqlite:
         logs_are_trimmed_from_the_beginning,
         an_emptied_log_goes_on_from_its_head,
     }
-);
+    sharing::{
+        everything_is_kept_across_a_restart,
+        a_newer_schema_is_refused,
+    }
+});
 
 /// A time at a number of seconds.
 fn at(seconds: i64) -> Timestamp {
@@ -151,7 +157,46 @@ fn upload(owner: &Owner) -> Upload {
     }
 }
 
+impl Database {
+    async fn execute(&self, sql: &'static str) {
+        match self {
+            Self::File(_) => {
+                let path = self.url();
+                let file = sqlx::SqliteConnection::connect(&path).await;
+                sqlx::raw_sql(sql)
+                    .execute(&mut file.unwrap())
+                    .await
+                    .unwrap();
+            }
+            Self::Server(database) => database.execute(sql).await,
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::File(dir) => format!("sqlite:{}", dir.path().join("uploads.db").display()),
+            Self::Server(database) => database.url(),
+        }
+    }
+}
+
 impl Fresh {
+    async fn over(database: Arc<Database>) -> Self {
+        Self::open(database).await.unwrap()
+    }
+
+    async fn open(database: Arc<Database>) -> Result<Self, StoreError> {
+        let (signals, news) = Signals::new();
+        let signals = Arc::new(signals);
+        let store = super::open(&database.url(), READERS, Arc::clone(&signals)).await?;
+        Ok(Self {
+            store,
+            signals,
+            news,
+            database,
+        })
+    }
+
     /// Opens an upload without key and quota.
     async fn opened(&self, upload: Upload) -> Upload {
         let opened = self.store.open(&upload, None, None).await.unwrap();
@@ -182,7 +227,9 @@ impl Fresh {
     async fn dispatched(&self, now: Timestamp) -> Vec<(UploadId, u32)> {
         let all = super::Dispatch {
             now,
+            queued: Vec::new(),
             lost_before: at(-1),
+            unqueued_before: at(-1),
             max_in_flight: 1_000,
             limit: 1_000,
         };
@@ -239,57 +286,4 @@ impl Fresh {
             _ => self.store.upload(id).await.unwrap().unwrap(),
         }
     }
-}
-
-#[tokio::test]
-async fn sqlite_keeps_everything_across_a_restart() {
-    let fresh = sqlite().await;
-    let file = fresh.cached(upload(&owner("anna")), at(1)).await;
-    let log = fresh
-        .store
-        .log(protocol::Topic::Admin, &file.tenant, 0, 10)
-        .await
-        .unwrap();
-    let path = fresh.dir.path().join("uploads.db");
-    drop(fresh.store);
-
-    let store = SqliteStore::open(&path, READERS, fresh.signals)
-        .await
-        .unwrap();
-    assert_eq!(
-        store.upload(file.upload_id).await.unwrap(),
-        Some(file.clone())
-    );
-    assert_eq!(
-        store.upload_of_file(file.file_id).await.unwrap(),
-        Some(file.clone())
-    );
-    assert_eq!(
-        store
-            .log(protocol::Topic::Admin, &file.tenant, 0, 10)
-            .await
-            .unwrap(),
-        log
-    );
-    assert_eq!(store.outbox_depth().await.unwrap().waiting, 1);
-}
-
-#[tokio::test]
-async fn sqlite_of_a_newer_version_is_refused() {
-    let fresh = sqlite().await;
-    let path = fresh.dir.path().join("newer.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let mut db = sqlx::ConnectOptions::connect(&options).await.unwrap();
-    sqlx::query("PRAGMA user_version = 99")
-        .execute(&mut db)
-        .await
-        .unwrap();
-    sqlx::Connection::close(db).await.unwrap();
-    let error = SqliteStore::open(&path, READERS, fresh.signals)
-        .await
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("use a newer program"), "{error}");
 }

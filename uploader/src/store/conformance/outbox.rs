@@ -1,13 +1,15 @@
 //! The outbox: what is due, what is in flight, what is lost.
 
 use super::{Change, Fresh, at, digest, owner, upload};
-use crate::store::{Dispatch, Dispatched, OutboxDepth};
+use crate::store::{Dispatch, Dispatched, OutboxDepth, Queued};
 use futures::FutureExt;
 use protocol::{TransferStatus, UploadId};
 
 const ALL: Dispatch = Dispatch {
+    queued: Vec::new(),
     now: jiff::Timestamp::MAX,
     lost_before: jiff::Timestamp::MIN,
+    unqueued_before: jiff::Timestamp::MIN,
     max_in_flight: 1_000,
     limit: 1_000,
 };
@@ -91,20 +93,20 @@ pub(super) async fn attempts_are_taken_when_due_in_order(fresh: Fresh) {
 
 pub(super) async fn attempts_in_flight_are_bounded(fresh: Fresh) {
     let [first, second, third] = three(&fresh).await;
-    let two = Dispatch {
+    let two = || Dispatch {
         now: at(5),
         max_in_flight: 2,
         ..ALL
     };
-    let taken = fresh.store.dispatch(two).await.unwrap();
+    let taken = fresh.store.dispatch(two()).await.unwrap();
     assert_eq!(ids(&taken), [first, second]);
     // There is no time to wait for: only a report makes room.
     assert_eq!(taken.next_due, None);
-    assert_eq!(fresh.store.dispatch(two).await.unwrap().work, []);
+    assert_eq!(fresh.store.dispatch(two()).await.unwrap().work, []);
     fresh
         .changed(first, Change::Store { attempt: 1 }, at(6))
         .await;
-    assert_eq!(ids(&fresh.store.dispatch(two).await.unwrap()), [third]);
+    assert_eq!(ids(&fresh.store.dispatch(two()).await.unwrap()), [third]);
 }
 
 pub(super) async fn a_lost_attempt_is_taken_again(fresh: Fresh) {
@@ -125,6 +127,44 @@ pub(super) async fn a_lost_attempt_is_taken_again(fresh: Fresh) {
         (1, 1)
     );
     assert_eq!(again.oldest_dispatch, Some(at(2)));
+}
+
+pub(super) async fn an_attempt_that_may_not_be_queued_is_taken_again(fresh: Fresh) {
+    let [first, second, third] = three(&fresh).await;
+    assert_eq!(fresh.dispatched(at(3)).await.len(), 3);
+    let queued = |upload, attempt| Queued { upload, attempt };
+    let look = |queued, second| Dispatch {
+        queued,
+        now: at(10),
+        lost_before: at(-1),
+        unqueued_before: at(second),
+        ..ALL
+    };
+    // What is known of another attempt says nothing about this one.
+    let known = vec![queued(first, 1), queued(second, 2)];
+    let taken = fresh.store.dispatch(look(known, 2)).await.unwrap();
+    assert_eq!(taken.work, [], "it was dispatched too late to be missed");
+    let taken = fresh.store.dispatch(look(vec![], 3)).await.unwrap();
+    assert_eq!(ids(&taken), [second, third]);
+    assert_eq!(taken.work[0].upload.attempts, 1, "it is not counted again");
+
+    // Once taken again, it has to be queued again.
+    let known = vec![queued(second, 1)];
+    let taken = fresh.store.dispatch(look(known, 10)).await.unwrap();
+    assert_eq!(ids(&taken), [third]);
+    // A retry is another attempt, of which nothing is known.
+    let retry = Change::Retry {
+        attempt: 1,
+        reason: String::new(),
+        due_at: at(11),
+    };
+    fresh.changed(first, retry, at(11)).await;
+    assert_eq!(fresh.dispatched(at(12)).await, [(first, 2)]);
+    let late = vec![queued(first, 1)];
+    let taken = fresh.store.dispatch(look(late, 12)).await.unwrap();
+    assert_eq!(ids(&taken), [third, first]);
+    let taken = fresh.store.dispatch(look(vec![], 0)).await.unwrap();
+    assert_eq!(taken.work, []);
 }
 
 pub(super) async fn a_new_process_takes_all_again(fresh: Fresh) {

@@ -1,201 +1,114 @@
-//! The embedded adapter: one SQLite file with write-ahead log, synced at every commit.
+//! The embedded engine: one SQLite file with write-ahead log, synced at every commit.
 
-mod log;
-mod outbox;
-mod rows;
-mod schema;
-mod sweep;
-mod uploads;
-mod writer;
+#[path = "../sql/mod.rs"]
+mod sql;
 
-use super::{
-    Applied, Change, Dispatch, Dispatched, Opened, OutboxDepth, Signals, Store, StoreError,
+use super::{STEPS, Signals, Store, StoreError};
+use service_kit::{migrations, sqlite};
+use sql::{Connection, SqlStore};
+use sqlx::{
+    ConnectOptions, Connection as _, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
-use async_trait::async_trait;
-use jiff::Timestamp;
-use protocol::{
-    FileId, TenantId, Topic, TransferStatus, UploadId, UploadKey,
-    file::{Cursor, FileQuery},
-    upload::{LogHead, LogPage, Upload},
-};
-use service_kit::sqlite;
-use sqlx::{ConnectOptions, SqlitePool, sqlite::SqlitePoolOptions};
-use std::{collections::HashMap, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
-use writer::Writer;
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+
+/// The engine.
+type Db = sqlx::Sqlite;
+
+const TAGS_OF_UPLOAD: &str = "json_each(uploads.tags)";
+
+/// One process has the file.
+const SHARED: bool = false;
 
 /// How long a statement waits for another process that has locked the file (a backup, a shell).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The store in an SQLite file.
-pub struct SqliteStore {
-    writer: Writer,
+/// The store in the file at `path`, which is made if it is not there. `readers` connections read.
+pub(super) async fn open(
+    path: &Path,
+    readers: NonZeroU32,
+    signals: Arc<Signals>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let file = sqlite::file(path, BUSY_TIMEOUT);
+    let mut db = file.clone().create_if_missing(true).connect().await?;
+    migrations::run_on_sqlite(&mut db, STEPS).await?;
+    let read_only = file.clone().read_only(true);
+    let pool = SqlitePoolOptions::new();
+    let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT).await?;
+    let engine = Engine { file, readers };
+    Ok(Arc::new(SqlStore::new(engine, Some(db), signals)))
+}
+
+struct Engine {
+    file: SqliteConnectOptions,
     readers: SqlitePool,
 }
 
-impl SqliteStore {
-    /// Opens the file at `path`, makes it if it is not there, and brings its schema up to date. `readers` connections read.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file can't be opened or was written by a newer version.
-    pub async fn open(
-        path: &Path,
-        readers: NonZeroU32,
-        signals: Arc<Signals>,
-    ) -> Result<Self, StoreError> {
-        let file = sqlite::file(path, BUSY_TIMEOUT);
-        let mut db = file.clone().create_if_missing(true).connect().await?;
-        schema::migrate(&mut db).await?;
-        let read_only = file.read_only(true);
-        let pool = SqlitePoolOptions::new();
-        let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT).await?;
-        Ok(Self {
-            writer: Writer::start(db, signals),
-            readers,
-        })
-    }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn open(
-        &self,
-        upload: &Upload,
-        key: Option<UploadKey>,
-        quota: Option<u64>,
-    ) -> Result<Opened, StoreError> {
-        let upload = upload.clone();
-        self.writer
-            .run(move |tx| Box::pin(uploads::open(tx, upload, key, quota)))
+impl Engine {
+    async fn begin(&self, kept: &mut Option<Connection>) -> Result<Connection, StoreError> {
+        let mut db = match kept.take() {
+            Some(db) => db,
+            None => self.file.connect().await?,
+        };
+        match sqlx::raw_sql("BEGIN IMMEDIATE; SAVEPOINT job")
+            .execute(&mut db)
             .await
-    }
-
-    async fn upload(&self, id: UploadId) -> Result<Option<Upload>, StoreError> {
-        uploads::by_id(&self.readers, id).await
-    }
-
-    async fn upload_of_file(&self, id: FileId) -> Result<Option<Upload>, StoreError> {
-        uploads::by_file(&self.readers, id).await
-    }
-
-    async fn apply(
-        &self,
-        id: UploadId,
-        change: Change,
-        at: Timestamp,
-    ) -> Result<Option<Applied>, StoreError> {
-        self.writer
-            .run(move |tx| Box::pin(uploads::apply(tx, id, change, at)))
-            .await
-    }
-
-    async fn files(
-        &self,
-        tenant: &TenantId,
-        query: &FileQuery,
-        after: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Vec<Upload>, StoreError> {
-        uploads::files(&self.readers, tenant, query, after, limit).await
-    }
-
-    async fn dispatch(&self, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
-        self.writer
-            .run(move |tx| Box::pin(outbox::dispatch(tx, dispatch)))
-            .await
-    }
-
-    async fn forget_dispatches(&self) -> Result<u64, StoreError> {
-        self.writer
-            .run(|tx| Box::pin(outbox::forget_dispatches(tx)))
-            .await
-    }
-
-    async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
-        outbox::depth(&self.readers).await
-    }
-
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<UploadId>, StoreError> {
-        sweep::overdue(&self.readers, now, limit).await
-    }
-
-    async fn statuses(
-        &self,
-        ids: &[UploadId],
-    ) -> Result<HashMap<UploadId, TransferStatus>, StoreError> {
-        sweep::statuses(&self.readers, ids).await
-    }
-
-    async fn purge(&self, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.writer
-            .run(move |tx| Box::pin(sweep::purge(tx, ended_before, limit)))
-            .await
-    }
-
-    async fn log(
-        &self,
-        topic: Topic,
-        tenant: &TenantId,
-        after: u64,
-        limit: u32,
-    ) -> Result<LogPage, StoreError> {
-        let name = topic.log_name(tenant);
-        if let Some(page) = log::page(&self.readers, topic, &name, after, limit).await? {
-            return Ok(page);
+        {
+            Ok(_) => Ok(db),
+            Err(error) => {
+                *kept = self.abandon(db).await;
+                Err(error.into())
+            }
         }
-        self.heads(std::slice::from_ref(&name)).await?;
-        let page = log::page(&self.readers, topic, &name, after, limit).await?;
-        page.ok_or_else(|| StoreError::Invalid(format!("the log {name} was made and is not there")))
     }
 
-    async fn heads(&self, logs: &[String]) -> Result<Vec<LogHead>, StoreError> {
-        let mut heads = log::heads(&self.readers, logs).await?;
-        let missing: Vec<String> = logs
-            .iter()
-            .filter(|log| !heads.contains_key(*log))
-            .cloned()
-            .collect();
-        if !missing.is_empty() {
-            heads.extend(
-                self.writer
-                    .run(move |tx| Box::pin(log::create(tx, missing)))
-                    .await?,
-            );
+    /// SQLite may have undone the transaction itself, after which there is nothing to roll back.
+    async fn abandon(&self, mut db: Connection) -> Option<Connection> {
+        if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut db).await {
+            tracing::debug!(%error, "nothing to roll back");
         }
-        Ok(logs
-            .iter()
-            .filter_map(|log| heads.get(log).cloned())
-            .collect())
+        Some(db)
     }
 
-    async fn stopped(&self) {
-        self.writer.stopped().await;
+    /// A file answers or fails; it is not silent.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        work.await
     }
 
-    async fn trim_logs(&self, keep: u64, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.writer
-            .run(move |tx| Box::pin(log::trim(tx, keep, before, limit)))
-            .await
+    async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut db = self.readers.acquire().await?;
+        work(&mut db).await
     }
-}
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(refused) => match refused.code().as_deref().map(primary) {
-                // SQLITE_FULL
-                Some(Some(13)) => Self::Full(error.to_string()),
-                // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_CANTOPEN
-                Some(Some(5 | 6 | 10 | 14)) => Self::Unavailable(error.to_string()),
-                _ => Self::Invalid(error.to_string()),
-            },
-            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => Self::Unavailable(error.to_string()),
-            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Closed,
-            _ => Self::Invalid(error.to_string()),
+    async fn close(&self, db: Connection) {
+        if let Err(error) = db.close().await {
+            tracing::warn!(%error, "the uploads database did not close cleanly");
         }
     }
 }
 
-/// SQLite's primary result code, which is the low byte of the extended one.
-fn primary(code: &str) -> Option<u32> {
-    code.parse::<u32>().ok().map(|code| code & 0xff)
+#[cfg(test)]
+mod testing {
+    use super::{BUSY_TIMEOUT, Engine};
+    use service_kit::sqlite;
+
+    /// Gone with the test.
+    pub(super) type Home = tempfile::TempDir;
+
+    /// An engine without tables.
+    pub(super) async fn engine() -> (Engine, Home) {
+        let home = tempfile::tempdir().unwrap();
+        let file = sqlite::file(&home.path().join("test.db"), BUSY_TIMEOUT).create_if_missing(true);
+        let readers = sqlx::SqlitePool::connect_lazy_with(file.clone());
+        (Engine { file, readers }, home)
+    }
 }
+
+#[cfg(test)]
+mod tests;

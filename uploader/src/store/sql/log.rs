@@ -1,13 +1,14 @@
 //! The notification log: per topic, numbered one by one.
 
-use super::{super::StoreError, rows, writer::Tx};
+use super::{Connection, Db, Row, rows, writer::Tx};
+use crate::store::StoreError;
 use jiff::Timestamp;
 use protocol::{
     TenantId, Topic,
     event::{EventKind, FileEvent, Notification},
     upload::{LogHead, LogPage, Published, Upload},
 };
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -43,7 +44,7 @@ pub(super) async fn tell_of(
 }
 
 async fn append(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     topic: Topic,
     tenant: &TenantId,
     event: EventKind,
@@ -52,7 +53,7 @@ async fn append(
 ) -> Result<Notification, StoreError> {
     let log_name = topic.log_name(tenant);
     let row = sqlx::query(
-        "INSERT INTO topics (log_name, epoch, head, oldest) VALUES (?, ?, 1, 1) \
+        "INSERT INTO topics (log_name, epoch, head, oldest) VALUES ($1, $2, 1, 1) \
          ON CONFLICT (log_name) DO UPDATE SET head = topics.head + 1 RETURNING epoch, head",
     )
     .bind(&log_name)
@@ -61,7 +62,7 @@ async fn append(
     .await?;
     let offset = rows::number(&row, "head")?;
     sqlx::query(
-        "INSERT INTO notifications (log_name, number, event, time, data) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO notifications (log_name, number, event, time, data) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(log_name)
     .bind(rows::sql(offset))
@@ -85,31 +86,33 @@ fn new_epoch() -> String {
 }
 
 pub(super) async fn page(
-    db: &SqlitePool,
+    db: &mut Connection,
     topic: Topic,
     name: &str,
     after: u64,
     limit: u32,
 ) -> Result<Option<LogPage>, StoreError> {
-    // Head and notifications are read from one snapshot, so that the page fits the head.
-    let mut snapshot = db.begin().await?;
-    let head = sqlx::query("SELECT epoch, head, oldest FROM topics WHERE log_name = ?")
-        .bind(name)
-        .fetch_optional(&mut *snapshot)
-        .await?;
-    let Some(head) = head else { return Ok(None) };
-    let epoch: String = head.try_get("epoch")?;
-    let entries = sqlx::query(
-        "SELECT number, event, time, data FROM notifications WHERE log_name = ? AND number > ? ORDER BY number LIMIT ?",
+    // One statement sees one state of the database, so that the page fits the head.
+    let rows = sqlx::query(
+        "SELECT epoch, head, oldest, number, event, time, data FROM topics LEFT JOIN ( \
+             SELECT number, event, time, data FROM notifications WHERE log_name = $1 AND number > $2 ORDER BY number LIMIT $3 \
+         ) AS page ON TRUE WHERE log_name = $1 ORDER BY number",
     )
     .bind(name)
     .bind(rows::sql(after))
     .bind(i64::from(limit))
-    .fetch_all(&mut *snapshot)
+    .fetch_all(db)
     .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let epoch: String = first.try_get("epoch")?;
+    // A page without notifications is one row that has only the topic's half.
+    let is_empty = first.try_get::<Option<i64>, _>("number")?.is_none();
+    let entries = if is_empty { &[] } else { rows.as_slice() };
     Ok(Some(LogPage {
-        head: rows::number(&head, "head")?,
-        oldest: rows::number(&head, "oldest")?,
+        head: rows::number(first, "head")?,
+        oldest: rows::number(first, "oldest")?,
         notifications: entries
             .iter()
             .map(|row| notification(row, topic, &epoch))
@@ -118,7 +121,7 @@ pub(super) async fn page(
     }))
 }
 
-fn notification(row: &SqliteRow, topic: Topic, epoch: &str) -> Result<Notification, StoreError> {
+fn notification(row: &Row, topic: Topic, epoch: &str) -> Result<Notification, StoreError> {
     let data: String = row.try_get("data")?;
     Ok(Notification {
         topic,
@@ -133,11 +136,14 @@ fn notification(row: &SqliteRow, topic: Topic, epoch: &str) -> Result<Notificati
 
 /// The heads of those logs that exist, by name.
 pub(super) async fn heads(
-    db: &SqlitePool,
+    db: &mut Connection,
     logs: &[String],
 ) -> Result<HashMap<String, LogHead>, StoreError> {
+    if logs.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut sql =
-        QueryBuilder::<Sqlite>::new("SELECT log_name, epoch, head FROM topics WHERE log_name IN (");
+        QueryBuilder::<Db>::new("SELECT log_name, epoch, head FROM topics WHERE log_name IN (");
     let mut names = sql.separated(", ");
     for log in logs {
         names.push_bind(log);
@@ -156,7 +162,7 @@ pub(super) async fn create(
     for log in logs {
         // Setting the head to itself makes the row come back also if someone else was faster.
         let row = sqlx::query(
-            "INSERT INTO topics (log_name, epoch, head, oldest) VALUES (?, ?, 0, 1) \
+            "INSERT INTO topics (log_name, epoch, head, oldest) VALUES ($1, $2, 0, 1) \
              ON CONFLICT (log_name) DO UPDATE SET head = topics.head RETURNING log_name, epoch, head",
         )
         .bind(log)
@@ -168,7 +174,7 @@ pub(super) async fn create(
     Ok(heads)
 }
 
-fn head(row: &SqliteRow) -> Result<(String, LogHead), StoreError> {
+fn head(row: &Row) -> Result<(String, LogHead), StoreError> {
     let log: String = row.try_get("log_name")?;
     Ok((
         log.clone(),
@@ -189,12 +195,11 @@ pub(super) async fn trim(
     // Only ever the beginning of a log goes, so that what is left has no hole: the last one too old decides.
     let cut = sqlx::query(
         "SELECT log_name, MAX(oldest) AS oldest FROM ( \
-             SELECT log_name, head - ? + 1 AS oldest FROM topics WHERE head - oldest + 1 > ? \
+             SELECT log_name, head - $1 + 1 AS oldest FROM topics WHERE head - oldest + 1 > $1 \
              UNION ALL \
-             SELECT log_name, MAX(number) + 1 AS oldest FROM notifications WHERE time < ? GROUP BY log_name \
-         ) AS cut GROUP BY log_name LIMIT ?",
+             SELECT log_name, MAX(number) + 1 AS oldest FROM notifications WHERE time < $2 GROUP BY log_name \
+         ) AS cut GROUP BY log_name LIMIT $3",
     )
-    .bind(rows::sql(keep))
     .bind(rows::sql(keep))
     .bind(before.as_microsecond())
     .bind(i64::from(limit))
@@ -203,12 +208,12 @@ pub(super) async fn trim(
     for row in &cut {
         let log: String = row.try_get("log_name")?;
         let oldest: i64 = row.try_get("oldest")?;
-        sqlx::query("DELETE FROM notifications WHERE log_name = ? AND number < ?")
+        sqlx::query("DELETE FROM notifications WHERE log_name = $1 AND number < $2")
             .bind(&log)
             .bind(oldest)
             .execute(&mut tx.db)
             .await?;
-        sqlx::query("UPDATE topics SET oldest = ? WHERE log_name = ?")
+        sqlx::query("UPDATE topics SET oldest = $1 WHERE log_name = $2")
             .bind(oldest)
             .bind(log)
             .execute(&mut tx.db)

@@ -49,7 +49,9 @@ CREATE TABLE outbox (
     upload_id     TEXT   NOT NULL PRIMARY KEY,
     attempt       BIGINT NOT NULL,
     due_at        BIGINT NOT NULL,
-    dispatched_at BIGINT
+    dispatched_at BIGINT,
+    -- 1 once the queue has confirmed that it holds the attempt dispatched then.
+    queued        BIGINT NOT NULL
 );
 
 CREATE INDEX outbox_due ON outbox (due_at) WHERE dispatched_at IS NULL;

@@ -1,18 +1,19 @@
 //! What the sweeper looks for and clears away.
 
-use super::{super::StoreError, rows, writer::Tx};
+use super::{Connection, Db, rows, writer::Tx};
+use crate::store::StoreError;
 use jiff::Timestamp;
 use protocol::{TransferStatus, UploadId};
-use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use sqlx::QueryBuilder;
 use std::collections::HashMap;
 
 pub(super) async fn overdue(
-    db: &SqlitePool,
+    db: &mut Connection,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<UploadId>, StoreError> {
     let found = sqlx::query(
-        "SELECT upload_id FROM uploads WHERE status = 'open' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+        "SELECT upload_id FROM uploads WHERE status = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
     )
     .bind(now.as_microsecond())
     .bind(i64::from(limit))
@@ -25,11 +26,14 @@ pub(super) async fn overdue(
 }
 
 pub(super) async fn statuses(
-    db: &SqlitePool,
+    db: &mut Connection,
     ids: &[UploadId],
 ) -> Result<HashMap<UploadId, TransferStatus>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut sql =
-        QueryBuilder::<Sqlite>::new("SELECT upload_id, status FROM uploads WHERE upload_id IN (");
+        QueryBuilder::<Db>::new("SELECT upload_id, status FROM uploads WHERE upload_id IN (");
     let mut names = sql.separated(", ");
     for id in ids {
         names.push_bind(id.to_string());
@@ -54,7 +58,7 @@ pub(super) async fn purge(
 ) -> Result<u64, StoreError> {
     let purged = sqlx::query(
         "DELETE FROM uploads WHERE upload_id IN (SELECT upload_id FROM uploads \
-         WHERE ended_at IS NOT NULL AND status <> 'upload_failed' AND ended_at < ? ORDER BY ended_at LIMIT ?)",
+         WHERE ended_at IS NOT NULL AND status <> 'upload_failed' AND ended_at < $1 ORDER BY ended_at LIMIT $2)",
     )
     .bind(ended_before.as_microsecond())
     .bind(i64::from(limit))

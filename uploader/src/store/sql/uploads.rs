@@ -1,17 +1,14 @@
 //! Uploads: opening, changing and finding them.
 
-use super::{
-    super::{Applied, Change, Opened, Outbox, StoreError},
-    log, outbox, rows,
-    writer::Tx,
-};
+use super::{Connection, Db, Row, TAGS_OF_UPLOAD, log, outbox, rows, writer::Tx};
+use crate::store::{Applied, Change, Opened, Outbox, StoreError};
 use jiff::Timestamp;
 use protocol::{
     FileId, TenantId, UploadId, UploadKey, UserId,
     file::{Cursor, FileQuery},
     upload::Upload,
 };
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::QueryBuilder;
 
 pub(super) async fn open(
     tx: &mut Tx,
@@ -36,11 +33,11 @@ pub(super) async fn open(
 }
 
 async fn by_key(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     owner: UserId,
     key: UploadKey,
 ) -> Result<Option<Upload>, StoreError> {
-    let row = sqlx::query("SELECT * FROM uploads WHERE owner_id = ? AND upload_key = ?")
+    let row = sqlx::query("SELECT * FROM uploads WHERE owner_id = $1 AND upload_key = $2")
         .bind(owner.to_string())
         .bind(key.to_string())
         .fetch_optional(db)
@@ -49,7 +46,7 @@ async fn by_key(
 }
 
 async fn insert(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     upload: &Upload,
     key: Option<UploadKey>,
 ) -> Result<(), StoreError> {
@@ -59,7 +56,7 @@ async fn insert(
     sqlx::query(
         "INSERT INTO uploads (upload_id, file_id, owner_id, owner_name, tenant, upload_key, name, size, content_type, \
          digest, pool, captured_at, batch, title, description, tags, status, attempts, opened_at, expires_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(upload.upload_id.to_string())
     .bind(upload.file_id.to_string())
@@ -86,21 +83,18 @@ async fn insert(
     Ok(())
 }
 
-async fn bytes_of(db: &mut SqliteConnection, owner: UserId) -> Result<u64, StoreError> {
-    let bytes: Option<i64> = sqlx::query_scalar("SELECT bytes FROM owner_bytes WHERE owner_id = ?")
-        .bind(owner.to_string())
-        .fetch_optional(db)
-        .await?;
+async fn bytes_of(db: &mut Connection, owner: UserId) -> Result<u64, StoreError> {
+    let bytes: Option<i64> =
+        sqlx::query_scalar("SELECT bytes FROM owner_bytes WHERE owner_id = $1")
+            .bind(owner.to_string())
+            .fetch_optional(db)
+            .await?;
     Ok(u64::try_from(bytes.unwrap_or(0)).unwrap_or(0))
 }
 
-async fn count_bytes(
-    db: &mut SqliteConnection,
-    owner: UserId,
-    bytes: i64,
-) -> Result<(), StoreError> {
+async fn count_bytes(db: &mut Connection, owner: UserId, bytes: i64) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO owner_bytes (owner_id, bytes) VALUES (?, ?) \
+        "INSERT INTO owner_bytes (owner_id, bytes) VALUES ($1, $2) \
          ON CONFLICT (owner_id) DO UPDATE SET bytes = owner_bytes.bytes + excluded.bytes",
     )
     .bind(owner.to_string())
@@ -117,7 +111,7 @@ pub(super) async fn apply(
     at: Timestamp,
 ) -> Result<Option<Applied>, StoreError> {
     let Some(upload) = update(&mut tx.db, id, &change, at).await? else {
-        let present = find(&mut tx.db, id).await?;
+        let present = by_id(&mut tx.db, id).await?;
         return Ok(present.map(|upload| Applied {
             upload,
             changed: false,
@@ -142,7 +136,7 @@ pub(super) async fn apply(
 
 /// Changes the row if the upload is in the state that the change starts from.
 async fn update(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: UploadId,
     change: &Change,
     at: Timestamp,
@@ -156,12 +150,12 @@ async fn update(
         _ => None,
     };
     let row = sqlx::query(
-        "UPDATE uploads SET status = ?, reason = ?, code = ?, ended_at = ?, \
-         computed_digest = COALESCE(?, computed_digest), received_at = COALESCE(?, received_at) \
-         WHERE upload_id = ? AND status = ? AND attempts = ? RETURNING *",
+        "UPDATE uploads SET status = $1, reason = $2, code = $3, ended_at = $4, \
+         computed_digest = COALESCE($5, computed_digest), received_at = COALESCE($6, received_at) \
+         WHERE upload_id = $7 AND status = $8 AND attempts = $9 RETURNING *",
     )
     .bind(change.to().as_str())
-    .bind(change.reason())
+    .bind(change.reason().as_deref().map(rows::text))
     .bind(code)
     .bind(change.to().is_final().then(|| at.as_microsecond()))
     .bind(&computed)
@@ -174,46 +168,37 @@ async fn update(
     found(row)
 }
 
-async fn find(db: &mut SqliteConnection, id: UploadId) -> Result<Option<Upload>, StoreError> {
+pub(super) async fn by_id(db: &mut Connection, id: UploadId) -> Result<Option<Upload>, StoreError> {
     found(
-        sqlx::query("SELECT * FROM uploads WHERE upload_id = ?")
+        sqlx::query("SELECT * FROM uploads WHERE upload_id = $1")
             .bind(id.to_string())
             .fetch_optional(db)
             .await?,
     )
 }
 
-pub(super) async fn by_id(db: &SqlitePool, id: UploadId) -> Result<Option<Upload>, StoreError> {
+pub(super) async fn by_file(db: &mut Connection, id: FileId) -> Result<Option<Upload>, StoreError> {
     found(
-        sqlx::query("SELECT * FROM uploads WHERE upload_id = ?")
+        sqlx::query("SELECT * FROM uploads WHERE file_id = $1")
             .bind(id.to_string())
             .fetch_optional(db)
             .await?,
     )
 }
 
-pub(super) async fn by_file(db: &SqlitePool, id: FileId) -> Result<Option<Upload>, StoreError> {
-    found(
-        sqlx::query("SELECT * FROM uploads WHERE file_id = ?")
-            .bind(id.to_string())
-            .fetch_optional(db)
-            .await?,
-    )
-}
-
-fn found(row: Option<SqliteRow>) -> Result<Option<Upload>, StoreError> {
+fn found(row: Option<Row>) -> Result<Option<Upload>, StoreError> {
     row.as_ref().map(rows::upload).transpose()
 }
 
 pub(super) async fn files(
-    db: &SqlitePool,
+    db: &mut Connection,
     tenant: &TenantId,
     query: &FileQuery,
     after: Option<Cursor>,
     limit: u32,
 ) -> Result<Vec<Upload>, StoreError> {
     // The condition on the status is written as in the partial indexes, so that they are used.
-    let mut sql = QueryBuilder::<Sqlite>::new(
+    let mut sql = QueryBuilder::<Db>::new(
         "SELECT * FROM uploads WHERE status IN ('cached', 'storing', 'retrying', 'upload_failed') AND tenant = ",
     );
     sql.push_bind(&tenant.0);
@@ -234,8 +219,10 @@ pub(super) async fn files(
         sql.push(" AND received_at < ").push_bind(ceil_micros(to));
     }
     if let Some(tag) = &query.tag {
-        sql.push(" AND EXISTS (SELECT 1 FROM json_each(uploads.tags) WHERE value = ")
-            .push_bind(tag)
+        sql.push(" AND EXISTS (SELECT 1 FROM ")
+            .push(TAGS_OF_UPLOAD)
+            .push(" WHERE value = ")
+            .push_bind(rows::text(tag))
             .push(")");
     }
     if let Some(after) = after {

@@ -1,17 +1,18 @@
 //! Rows of the table `uploads` and what they mean.
 
-use super::super::StoreError;
+use super::Row;
+use crate::store::StoreError;
 use jiff::Timestamp;
 use protocol::{
     TenantId, TransferStatus,
     identity::Owner,
     upload::{FileMeta, Upload},
 };
-use sqlx::{Row, sqlite::SqliteRow};
-use std::{fmt::Display, str::FromStr};
+use sqlx::Row as _;
+use std::{borrow::Cow, fmt::Display, str::FromStr};
 
 /// Reads an upload from a row with all columns of the table.
-pub(super) fn upload(row: &SqliteRow) -> Result<Upload, StoreError> {
+pub(super) fn upload(row: &Row) -> Result<Upload, StoreError> {
     Ok(Upload {
         upload_id: parsed(row, "upload_id")?,
         file_id: parsed(row, "file_id")?,
@@ -32,7 +33,7 @@ pub(super) fn upload(row: &SqliteRow) -> Result<Upload, StoreError> {
     })
 }
 
-fn meta(row: &SqliteRow) -> Result<FileMeta, StoreError> {
+fn meta(row: &Row) -> Result<FileMeta, StoreError> {
     let tags: String = row.try_get("tags")?;
     Ok(FileMeta {
         name: row.try_get("name")?,
@@ -48,7 +49,7 @@ fn meta(row: &SqliteRow) -> Result<FileMeta, StoreError> {
     })
 }
 
-fn code(row: &SqliteRow) -> Result<Option<protocol::ErrorCode>, StoreError> {
+fn code(row: &Row) -> Result<Option<protocol::ErrorCode>, StoreError> {
     let text: Option<String> = row.try_get("code")?;
     text.map(|text| {
         text.parse()
@@ -58,16 +59,13 @@ fn code(row: &SqliteRow) -> Result<Option<protocol::ErrorCode>, StoreError> {
 }
 
 /// Reads a column whose text means something.
-pub(super) fn parsed<T: FromStr<Err: Display>>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<T, StoreError> {
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|error| invalid(column, &text, &error))
 }
 
 fn parsed_if_any<T: FromStr<Err: Display>>(
-    row: &SqliteRow,
+    row: &Row,
     column: &str,
 ) -> Result<Option<T>, StoreError> {
     let text: Option<String> = row.try_get(column)?;
@@ -76,7 +74,7 @@ fn parsed_if_any<T: FromStr<Err: Display>>(
 }
 
 /// Reads a column that holds a number which is never negative.
-pub(super) fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
+pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     T::try_from(number).map_err(|_| invalid(column, &number.to_string(), &"out of range"))
 }
@@ -88,13 +86,23 @@ pub(super) fn time(micros: i64) -> Result<Timestamp, StoreError> {
 }
 
 /// Reads a column that may hold a time.
-pub(super) fn time_if_any(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn time_if_any(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {
     row.try_get::<Option<i64>, _>(column)?.map(time).transpose()
 }
 
 /// A number as SQL has it. Numbers beyond its range are refused long before they get here.
 pub(super) fn sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Text as every engine takes it: PostgreSQL's has no zero bytes. What clients say is refused long before; this is for reasons,
+/// which quote whatever failed.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 fn invalid(column: &str, value: &str, error: &dyn Display) -> StoreError {

@@ -1,41 +1,39 @@
 //! What transactions that share a commit owe each other: nothing.
 
-use super::*;
+use super::{super::super::testing, *};
 use futures::{FutureExt, future::join_all};
 use protocol::{TenantId, Topic, event::Notification, upload::Published};
-use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
-use tempfile::TempDir;
 
 struct Bench {
     writer: Writer,
     signals: Arc<Signals>,
     news: mpsc::Receiver<Vec<Published>>,
-    _dir: TempDir,
+    _home: testing::Home,
 }
 
 /// A writer over a table of numbers; a number whose parent is not a number fails only at the commit.
 async fn bench() -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let options = SqliteConnectOptions::new()
-        .filename(dir.path().join("test.db"))
-        .create_if_missing(true);
-    let mut db = options.connect().await.unwrap();
-    let schema = "CREATE TABLE numbers (number BIGINT NOT NULL PRIMARY KEY, \
-        parent BIGINT REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)";
-    sqlx::query(schema).execute(&mut db).await.unwrap();
+    let (engine, home) = testing::engine().await;
     let (signals, news) = Signals::new();
     let signals = Arc::new(signals);
+    let writer = Writer::start(Arc::new(engine), None, Arc::clone(&signals));
+    let schema = "CREATE TABLE numbers (number BIGINT NOT NULL PRIMARY KEY, \
+        parent BIGINT REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)";
+    writer
+        .run(move |tx| Box::pin(tx.execute(schema)))
+        .await
+        .unwrap();
     Bench {
-        writer: Writer::start(db, Arc::clone(&signals)),
+        writer,
         signals,
         news,
-        _dir: dir,
+        _home: home,
     }
 }
 
 fn insert(tx: &mut Tx, number: i64, parent: Option<i64>) -> BoxFuture<'_, Result<i64, StoreError>> {
     Box::pin(async move {
-        sqlx::query("INSERT INTO numbers (number, parent) VALUES (?, ?)")
+        sqlx::query("INSERT INTO numbers (number, parent) VALUES ($1, $2)")
             .bind(number)
             .bind(parent)
             .execute(&mut tx.db)
@@ -117,48 +115,6 @@ async fn a_transaction_takes_place_although_its_caller_went_away() {
     drop(abandoned);
     bench.signals.outbox.notified().await;
     assert_eq!(bench.numbers().await, [1]);
-}
-
-#[tokio::test]
-async fn a_full_database_says_so_to_all_and_goes_on() {
-    let bench = bench().await;
-    bench
-        .writer
-        .run(|tx| Box::pin(limit(tx, "PRAGMA max_page_count = 8")))
-        .await
-        .unwrap();
-    let (huge, small) = tokio::join!(
-        biased;
-        bench.writer.run(|tx| Box::pin(insert_blob(tx))),
-        bench.writer.run(|tx| insert(tx, 1, None)),
-    );
-    assert!(matches!(huge, Err(StoreError::Full(_))), "{huge:?}");
-    // Whether SQLite undid the whole group or only the one is its own decision; either way the answer is true.
-    let kept = bench.numbers().await;
-    match small {
-        Ok(number) => assert_eq!(kept, [number]),
-        Err(error) => assert!(
-            matches!(error, StoreError::Full(_)) && kept.is_empty(),
-            "{error} {kept:?}"
-        ),
-    }
-    bench.writer.run(|tx| insert(tx, 2, None)).await.unwrap();
-    assert!(bench.numbers().await.contains(&2));
-}
-
-async fn limit(tx: &mut Tx, pragma: &'static str) -> Result<(), StoreError> {
-    sqlx::query(pragma).execute(&mut tx.db).await?;
-    sqlx::query("CREATE TABLE blobs (blob BLOB)")
-        .execute(&mut tx.db)
-        .await?;
-    Ok(())
-}
-
-async fn insert_blob(tx: &mut Tx) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO blobs (blob) VALUES (zeroblob(1000000))")
-        .execute(&mut tx.db)
-        .await?;
-    Ok(())
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
-//! The one connection that writes, and the task that owns it.
+//! The one connection of this process that writes, and the task that owns it.
 //!
 //! A commit costs a sync to disk, whatever it commits. So the transactions that wait while one is under way share the next
 //! commit: each runs in a savepoint of its own, and each is answered after the commit.
+//!
+//! No two groups run at once, in whatever processes: a group begins by locking out all other writers ([`Engine::begin`]).
+//! A group that fails as a whole has changed nothing, unless the connection broke while it was committed: then nobody knows.
+//! So each transaction of the port can be repeated, and finds what the first time did.
 
-use super::super::{Effects, Signals, StoreError};
+use super::{Connection, Engine};
+use crate::store::{Effects, Signals, StoreError};
 use futures::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,41 +20,38 @@ const MAX_WAITING: usize = 1024;
 const MAX_GROUP: usize = 64;
 
 /// A transaction under way.
-pub(super) struct Tx {
+pub(in crate::store) struct Tx {
     /// The connection.
-    pub(super) db: SqliteConnection,
+    pub(in crate::store) db: Connection,
     /// What is to be said once it is committed.
-    pub(super) effects: Effects,
+    pub(in crate::store) effects: Effects,
 }
 
 /// Hands transactions to the task. Clones share it; it ends with the last one.
 #[derive(Clone)]
-pub(super) struct Writer {
+pub(in crate::store) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
 }
 
 impl Writer {
-    /// Starts the task that owns the connection.
-    pub(super) fn start(db: SqliteConnection, signals: Arc<Signals>) -> Self {
+    /// Starts the task that owns the connection; the engine makes one if there is none.
+    pub(in crate::store) fn start(
+        engine: Arc<Engine>,
+        db: Option<Connection>,
+        signals: Arc<Signals>,
+    ) -> Self {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(write(
-            Tx {
-                db,
-                effects: Effects::default(),
-            },
-            waiting,
-            signals,
-        ));
+        tokio::spawn(write(engine, db, waiting, signals));
         Self { jobs }
     }
 
     /// Waits until the task has ended, which it does before its time only by a panic.
-    pub(super) async fn stopped(&self) {
+    pub(in crate::store) async fn stopped(&self) {
         self.jobs.closed().await;
     }
 
     /// Runs a transaction and answers when it is committed. It takes place even if the caller stops waiting.
-    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub(in crate::store) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
@@ -103,54 +104,75 @@ where
     }
 }
 
-async fn write(mut tx: Tx, mut waiting: mpsc::Receiver<Box<dyn Job>>, signals: Arc<Signals>) {
+async fn write(
+    engine: Arc<Engine>,
+    mut db: Option<Connection>,
+    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+    signals: Arc<Signals>,
+) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
         metrics::histogram!(crate::metric::COMMIT_SIZE).record(group.len() as f64);
-        let commit = tx.commit(&mut group).await;
-        let effects = std::mem::take(&mut tx.effects);
+        let commit = match engine.begin(&mut db).await {
+            Ok(begun) => {
+                let mut tx = Tx {
+                    db: begun,
+                    effects: Effects::default(),
+                };
+                let commit = engine.in_time(tx.commit(&mut group)).await;
+                db = match commit {
+                    Ok(()) => {
+                        signals.committed(tx.effects);
+                        Some(tx.db)
+                    }
+                    Err(_) => engine.abandon(tx.db).await,
+                };
+                commit
+            }
+            Err(error) => Err(error),
+        };
         match &commit {
-            Ok(()) => signals.committed(effects),
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(%error, transactions = group.len(), "a commit failed");
+            }
             Err(error) => {
                 tracing::error!(%error, transactions = group.len(), "a commit failed");
-                tx.abandon().await;
             }
         }
         for job in group.drain(..) {
             job.answer(commit.clone());
         }
     }
-    if let Err(error) = tx.db.close().await {
-        tracing::warn!(%error, "the uploads database did not close cleanly");
+    if let Some(db) = db {
+        engine.close(db).await;
     }
 }
 
 impl Tx {
-    /// Runs a group of transactions and commits what they did; an error undoes them all.
+    /// Runs a group of transactions in a savepoint each, the first of which is set, and commits what they did; an error
+    /// undoes them all.
     async fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        self.execute("BEGIN IMMEDIATE").await?;
+        let mut undone = true;
         for job in group {
-            self.execute("SAVEPOINT job").await?;
+            if !undone {
+                self.execute("RELEASE SAVEPOINT job; SAVEPOINT job").await?;
+            }
             let news = self.effects.news.len();
-            if let Err(error) = job.run(self).await {
+            let ran = job.run(self).await;
+            undone = ran.is_err();
+            if let Err(error) = ran {
                 self.effects.news.truncate(news);
                 // When the disk is full, SQLite rolls back all of the group itself: then the cause is this one's for all.
-                self.execute("ROLLBACK TO job").await.map_err(|_| error)?;
+                let undo = self.execute("ROLLBACK TO SAVEPOINT job").await;
+                undo.map_err(|_| error)?;
             }
-            self.execute("RELEASE job").await?;
         }
         self.execute("COMMIT").await
     }
 
-    /// Undoes a group. SQLite may have done so itself, after which there is nothing to roll back.
-    async fn abandon(&mut self) {
-        if let Err(error) = self.execute("ROLLBACK").await {
-            tracing::debug!(%error, "nothing to roll back");
-        }
-    }
-
     async fn execute(&mut self, sql: &'static str) -> Result<(), StoreError> {
-        sqlx::query(sql).execute(&mut self.db).await?;
+        sqlx::raw_sql(sql).execute(&mut self.db).await?;
         Ok(())
     }
 }

@@ -1,0 +1,379 @@
+//! What only a server can do: be shared, away, or silent.
+
+mod link;
+mod process;
+
+use super::{Change, Fresh, at, digest, owner, upload};
+use crate::store::{Opened, Signals, StoreError};
+use futures::future::join_all;
+use link::Link;
+use process::Server;
+use protocol::{TenantId, Topic, UploadId, UploadKey};
+use sqlx::{Connection, PgConnection};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A database of its own on the server of `TEST_POSTGRES_URL`, or on another.
+pub(in crate::store) struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    pub(in crate::store) async fn create() -> Self {
+        let server = std::env::var("TEST_POSTGRES_URL").expect(
+            "TEST_POSTGRES_URL must be set: by `./dev test`, or by hand: eval \"$(./dev stack env)\"",
+        );
+        Self::create_on(server).await
+    }
+
+    async fn create_on(server: String) -> Self {
+        let name = format!("uploader_{}", UploadKey::new().to_string().replace('-', ""));
+        let database = Self { server, name };
+        database.on_server("CREATE DATABASE").await.unwrap();
+        database
+    }
+
+    /// The URL of the server, with this database in place of its own.
+    pub(in crate::store) fn url(&self) -> String {
+        let (address, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let (authority, _) = address.rsplit_once('/').expect("a URL with a database");
+        format!("{authority}/{}?{options}", self.name)
+    }
+
+    pub(in crate::store) async fn execute(&self, sql: &'static str) {
+        let mut db = PgConnection::connect(&self.url()).await.unwrap();
+        for sql in ["SET search_path = uploads", sql] {
+            sqlx::raw_sql(sql).execute(&mut db).await.unwrap();
+        }
+        db.close().await.unwrap();
+    }
+
+    async fn on_server(&self, what: &str) -> Result<(), sqlx::Error> {
+        let mut db = PgConnection::connect(&self.server).await?;
+        let sql = sqlx::AssertSqlSafe(format!("{what} {}", self.name));
+        sqlx::raw_sql(sql).execute(&mut db).await?;
+        db.close().await
+    }
+}
+
+/// Two processes on one database.
+async fn two() -> [Fresh; 2] {
+    let database = Arc::new(super::Database::Server(Database::create().await));
+    [
+        Fresh::over(Arc::clone(&database)).await,
+        Fresh::over(database).await,
+    ]
+}
+
+/// A store on a server of the test's own.
+async fn on(server: &Server) -> Fresh {
+    let database = Database::create_on(server.url("secret")).await;
+    Fresh::over(Arc::new(super::Database::Server(database))).await
+}
+
+/// Repeats a call until it is answered; every refusal says that it may be repeated, and none lets the caller wait for long.
+async fn until_answered<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let asked = Instant::now();
+        match call().await {
+            Ok(answer) => return answer,
+            Err(StoreError::Unavailable(why)) => {
+                assert!(asked.elapsed() < Duration::from_secs(12), "{why}");
+                assert!(Instant::now() < deadline, "{why}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) {
+    assert!(
+        matches!(result, Err(StoreError::Unavailable(_))),
+        "{result:?}"
+    );
+}
+
+/// The numbers in the tenant's admin log.
+async fn numbers(store: &Fresh) -> Vec<u64> {
+    let page = store
+        .store
+        .log(Topic::Admin, &TenantId::default(), 0, 10_000)
+        .await
+        .unwrap();
+    page.notifications
+        .iter()
+        .map(|entry| entry.offset)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_write_side_by_side() {
+    let mut replicas = two().await;
+    let anna = owner("anna");
+    let files = (0..100).map(|number| replicas[number % 2].cached(upload(&anna), at(1)));
+    let files = join_all(files).await;
+    assert_eq!(numbers(&replicas[0]).await, (1..=100).collect::<Vec<_>>());
+
+    // What each said is its own, in order, and nothing is missing.
+    let mut told = Vec::new();
+    for replica in &mut replicas {
+        let mut own = Vec::new();
+        while let Ok(news) = replica.news.try_recv() {
+            own.extend(news.into_iter().filter_map(|published| {
+                let notification = published.notification;
+                (notification.topic == Topic::Admin).then_some(notification.offset)
+            }));
+        }
+        assert!(own.is_sorted() && own.len() == 50, "{own:?}");
+        told.extend(own);
+    }
+    told.sort_unstable();
+    assert_eq!(told, (1..=100).collect::<Vec<_>>());
+
+    // Each attempt is taken by one of them.
+    let taken = join_all((0..20).map(|number| {
+        let replica = &replicas[number % 2];
+        async move {
+            let few = crate::store::Dispatch {
+                queued: Vec::new(),
+                now: at(1),
+                lost_before: at(-1),
+                unqueued_before: at(-1),
+                max_in_flight: 1_000,
+                limit: 7,
+            };
+            replica.store.dispatch(few).await.unwrap().work
+        }
+    }));
+    let mut taken: Vec<UploadId> = taken
+        .await
+        .concat()
+        .iter()
+        .map(|work| work.upload.upload_id)
+        .collect();
+    taken.sort_unstable();
+    let mut all: Vec<UploadId> = files.iter().map(|file| file.upload_id).collect();
+    all.sort_unstable();
+    assert_eq!(taken, all);
+
+    // Of two reports on one attempt, one counts.
+    let reports = files.iter().flat_map(|file| {
+        let stored = Change::Store { attempt: 1 };
+        let failed = Change::Fail {
+            attempt: 1,
+            reason: String::new(),
+        };
+        [
+            replicas[0].store.apply(file.upload_id, stored, at(2)),
+            replicas[1].store.apply(file.upload_id, failed, at(2)),
+        ]
+    });
+    let reports = join_all(reports).await;
+    for both in reports.chunks(2) {
+        let changed = both
+            .iter()
+            .filter(|applied| applied.as_ref().unwrap().as_ref().unwrap().changed);
+        assert_eq!(changed.count(), 1);
+    }
+    assert_eq!(numbers(&replicas[1]).await, (1..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_open_a_key_once_and_keep_to_the_quota() {
+    let replicas = two().await;
+    let anna = owner("anna");
+    let key = Some(UploadKey::new());
+    let uploads: Vec<_> = (0..40).map(|_| upload(&anna)).collect();
+    let opened = join_all(uploads.iter().enumerate().map(|(number, upload)| {
+        let key = key.filter(|_| number < 20);
+        replicas[number % 2].store.open(upload, key, Some(10))
+    }))
+    .await;
+    let created = |opened: &[Result<Opened, StoreError>]| {
+        opened
+            .iter()
+            .filter(|opened| matches!(opened, Ok(Opened::Created)))
+            .count()
+    };
+    assert!(created(&opened[..20]) <= 1);
+    assert_eq!(created(&opened), 10);
+    assert!(opened.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_schema_is_made_once_by_many() {
+    let database = Arc::new(super::Database::Server(Database::create().await));
+    let stores = join_all((0..4).map(|_| Fresh::over(Arc::clone(&database)))).await;
+    for (number, store) in stores.iter().enumerate() {
+        store.cached(upload(&owner("anna")), at(1)).await;
+        assert_eq!(numbers(store).await.len(), number + 1);
+    }
+}
+
+#[tokio::test]
+async fn who_freezes_while_it_writes_loses_the_lock() {
+    let [fresh, other] = two().await;
+    let super::Database::Server(database) = &*other.database else {
+        unreachable!("both are on a server")
+    };
+    let server = service_kit::postgres::Server::parse(&database.url()).unwrap();
+    let mut frozen = server.connect("uploads").await.unwrap();
+    let begin = "BEGIN; SELECT pg_advisory_xact_lock(x'75706c6f616473'::bigint)";
+    sqlx::raw_sql(begin).execute(&mut frozen).await.unwrap();
+    // It is waited for, and nobody is turned away.
+    let begun = Instant::now();
+    fresh.opened(upload(&owner("anna"))).await;
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    let late = sqlx::raw_sql("COMMIT").execute(&mut frozen).await;
+    assert!(late.is_err(), "its transaction is gone");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_found_by_repeating() {
+    let database = Database::create().await;
+    let link = Link::to(&database.url()).await;
+    let (signals, _news) = Signals::new();
+    let url = link.url(&database.url());
+    let store = crate::store::open(&url, super::READERS, Arc::new(signals))
+        .await
+        .unwrap();
+    let fresh = Fresh::over(Arc::new(super::Database::Server(database))).await;
+
+    let (anna, key) = (owner("anna"), Some(UploadKey::new()));
+    let first = upload(&anna);
+    link.break_at_commit();
+    unavailable(&store.open(&first, key, None).await);
+    let again = until_answered(async || store.open(&upload(&anna), key, None).await).await;
+    assert_eq!(again, Opened::Existing(Box::new(first.clone())));
+
+    for change in [
+        Change::Cache { digest: digest(1) },
+        Change::Store { attempt: 1 },
+    ] {
+        let apply = || store.apply(first.upload_id, change.clone(), at(2));
+        link.break_at_commit();
+        unavailable(&apply().await);
+        let again = until_answered(async || apply().await).await.unwrap();
+        assert_eq!((again.changed, again.upload.status), (false, change.to()));
+        // The attempt is there to be taken, although nobody was woken for it.
+        if change.to() == protocol::TransferStatus::Cached {
+            assert_eq!(fresh.dispatched(at(2)).await, [(first.upload_id, 1)]);
+        }
+    }
+    assert_eq!(numbers(&fresh).await, [1, 2]);
+    assert_eq!(fresh.store.outbox_depth().await.unwrap().dispatched, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_killed_is_found_again() {
+    let server = Server::start();
+    let fresh = on(&server).await;
+    let file = fresh.cached(upload(&owner("anna")), at(1)).await;
+    assert_eq!(fresh.dispatched(at(1)).await.len(), 1);
+    server.kill();
+    let store = || {
+        fresh
+            .store
+            .apply(file.upload_id, Change::Store { attempt: 1 }, at(2))
+    };
+    unavailable(&store().await);
+    unavailable(&fresh.store.upload(file.upload_id).await);
+    server.start_again();
+    let begun = Instant::now();
+    let stored = until_answered(async || store().await).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(stored.changed, "what was not committed did not happen");
+    let seen = until_answered(async || fresh.store.upload(file.upload_id).await).await;
+    assert_eq!(seen, Some(stored.upload));
+    assert_eq!(numbers(&fresh).await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_restarted_is_not_noticed_by_writers() {
+    let server = Server::start();
+    let fresh = on(&server).await;
+    fresh.cached(upload(&owner("anna")), at(1)).await;
+    server.kill();
+    server.start_again();
+    fresh.cached(upload(&owner("anna")), at(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_is_as_good_as_away() {
+    let server = Server::start();
+    let fresh = on(&server).await;
+    let file = fresh.cached(upload(&owner("anna")), at(1)).await;
+    assert_eq!(fresh.dispatched(at(1)).await.len(), 1);
+    server.freeze();
+    let begun = Instant::now();
+    let store = || {
+        fresh
+            .store
+            .apply(file.upload_id, Change::Store { attempt: 1 }, at(2))
+    };
+    let (stored, found) = tokio::join!(store(), fresh.store.upload(file.upload_id));
+    unavailable(&stored);
+    unavailable(&found);
+    unavailable(&fresh.store.heads(&["admin:default".to_owned()]).await);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    server.thaw();
+    let begun = Instant::now();
+    let stored = until_answered(async || store().await).await.unwrap();
+    let seen = until_answered(async || fresh.store.upload(file.upload_id).await).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(seen, Some(stored.upload));
+    assert_eq!(
+        numbers(&fresh).await,
+        [1, 2],
+        "whichever of the calls did it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let server = Server::start();
+    let database = Database::create_on(server.url("secret")).await;
+    server.kill();
+    let fresh = Fresh::over(Arc::new(super::Database::Server(database))).await;
+    let upload = upload(&owner("anna"));
+    unavailable(&fresh.store.upload(upload.upload_id).await);
+    unavailable(&fresh.store.open(&upload, None, None).await);
+    server.start_again();
+    let opened = until_answered(async || fresh.store.open(&upload, None, None).await).await;
+    assert_eq!(opened, Opened::Created);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_for_good_is_an_error() {
+    let server = Server::start();
+    let no_such_database = server.url("secret") + "x";
+    for url in [server.url("wrong"), no_such_database] {
+        let (signals, _news) = Signals::new();
+        let refused = crate::store::open(&url, super::READERS, Arc::new(signals)).await;
+        let error = refused.err().unwrap();
+        assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+        assert!(!error.to_string().contains("wrong"), "{error}");
+    }
+}
