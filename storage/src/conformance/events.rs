@@ -1,7 +1,7 @@
 //! What every event engine does.
 
 use super::{case, news, work};
-use crate::events::{EventError, Events, News};
+use crate::events::{EventError, Events, News, Shard};
 use async_trait::async_trait;
 use futures::{FutureExt, future::join_all};
 use std::{
@@ -31,7 +31,18 @@ pub async fn events<F: EventFixture>(make: impl Fn() -> F) {
     )
     .await;
     case("consumers share the work", shared(&make())).await;
+    case(
+        "what a consumer did not hand out goes to others",
+        released(&make()),
+    )
+    .await;
+    case(
+        "a durable engine keeps work, another does not",
+        durable(&make()),
+    )
+    .await;
     case("all listeners hear the news in order", heard(&make())).await;
+    case("what is bound is heard", bound(&make())).await;
     case("closing ends those who wait", closed(&make())).await;
 }
 
@@ -162,8 +173,51 @@ async fn shared(fixture: &impl EventFixture) {
     assert_eq!(done.iter().copied().collect::<BTreeSet<_>>(), ids);
 }
 
+async fn released(fixture: &impl EventFixture) {
+    let events = fixture.open().await;
+    let all: Vec<_> = (0..10).map(|_| work(1)).collect();
+    events.queue(all.clone()).await.expect("it answers");
+    let mut greedy = events.consume(10).await.expect("it answers");
+    let in_hand = greedy.next().await.expect("there is work");
+    drop(greedy);
+    let mut other = events.consume(10).await.expect("it answers");
+    let mut ids = BTreeSet::from([in_hand.event().upload.upload_id]);
+    while ids.len() < 10 {
+        let delivery = other.next().await.expect("there is work");
+        ids.insert(delivery.event().upload.upload_id);
+        delivery.ack().await.expect("it is taken");
+    }
+    assert!(other.next().now_or_never().is_none(), "one is in hand");
+    in_hand
+        .nack()
+        .await
+        .expect("work outlives the consumer it came by");
+    other.next().await.expect("it goes back");
+}
+
+async fn durable(fixture: &impl EventFixture) {
+    let events = fixture.open().await;
+    let expected = work(1);
+    events
+        .queue(vec![expected.clone()])
+        .await
+        .expect("it answers");
+    events.close().await;
+    let durable = events.durable();
+    drop(events);
+    let events = fixture.open().await;
+    let mut consumer = events.consume(1).await.expect("it answers");
+    if durable {
+        let delivery = consumer.next().await.expect("there is work");
+        assert_eq!(delivery.event(), &expected);
+    } else {
+        assert!(consumer.next().now_or_never().is_none());
+    }
+}
+
 async fn heard(fixture: &impl EventFixture) {
     let events = fixture.open().await;
+    events.bind(Shard::of(&news(1))).await.expect("it answers");
     events
         .tell(vec![news(1)])
         .await
@@ -204,6 +258,32 @@ async fn heard(fixture: &impl EventFixture) {
     }
 }
 
+async fn bound(fixture: &impl EventFixture) {
+    let events = fixture.open().await;
+    let shard = Shard::of(&news(1));
+    let mut early = events.listen().await.expect("it answers");
+    events.bind(shard).await.expect("it answers");
+    events.bind(shard).await.expect("once more changes nothing");
+    events.tell(vec![news(1)]).await.expect("it answers");
+    let mut late = events.listen().await.expect("it answers");
+    events.tell(vec![news(2)]).await.expect("it answers");
+    assert_eq!(hear(&mut *early, 2).await, [1, 2]);
+    assert_eq!(hear(&mut *late, 1).await, [2], "it was bound before");
+
+    for other in Shard::all().filter(|other| *other != shard) {
+        events.bind(other).await.expect("it answers");
+    }
+    for other in Shard::all() {
+        events.unbind(other).await.expect("it answers");
+    }
+    events.unbind(shard).await.expect("it is unbound already");
+    // What is not bound may be heard or not.
+    events.bind(shard).await.expect("it answers");
+    events.tell(vec![news(3)]).await.expect("it answers");
+    assert_eq!(hear(&mut *early, 1).await, [3]);
+    assert_eq!(hear(&mut *late, 1).await, [3]);
+}
+
 async fn hear(listener: &mut dyn News, count: usize) -> Vec<u64> {
     let mut heard = Vec::new();
     while heard.len() < count {
@@ -221,11 +301,11 @@ async fn hear(listener: &mut dyn News, count: usize) -> Vec<u64> {
 
 async fn closed(fixture: &impl EventFixture) {
     let events = fixture.open().await;
-    let mut waiting = events.consume(1).await.expect("it answers");
     let mut listening = events.listen().await.expect("it answers");
     let mut busy = events.consume(1).await.expect("it answers");
     events.queue(vec![work(1)]).await.expect("it answers");
     let in_hand = busy.next().await.expect("there is work");
+    let mut waiting = events.consume(1).await.expect("it answers");
 
     let (work, news, more, ()) = tokio::join!(
         waiting.next(),
@@ -240,5 +320,17 @@ async fn closed(fixture: &impl EventFixture) {
         .ack()
         .await
         .expect("work in hand can still be answered");
-    assert!(events.queue(vec![super::work(1)]).await.is_err());
+    assert!(matches!(
+        events.queue(vec![super::work(1)]).await,
+        Err(EventError::Closed)
+    ));
+    assert!(matches!(
+        events.tell(vec![super::news(1)]).await,
+        Err(EventError::Closed)
+    ));
+    assert!(matches!(events.listen().await, Err(EventError::Closed)));
+    let mut late = events.consume(1).await;
+    if let Ok(late) = &mut late {
+        assert!(matches!(late.next().await, Err(EventError::Closed)));
+    }
 }

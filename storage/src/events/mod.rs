@@ -3,9 +3,11 @@
 //! Both are *hints*: what must not be lost is in the sender's outbox, which publishes again what was not resolved.
 
 mod local;
+mod rabbitmq;
 mod shard;
 
 pub use local::LocalEvents;
+pub use rabbitmq::RabbitEvents;
 pub use shard::Shard;
 
 use async_trait::async_trait;
