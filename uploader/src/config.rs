@@ -18,8 +18,8 @@ pub struct Config {
     pub max_attempts: NonZeroU32,
     /// About how long the second attempt waits after the first one failed; each further one waits four times as long.
     pub retry_backoff: Millis,
-    /// After how long an attempt that nobody reported on is queued again, at least a second. It is not counted
-    /// again.
+    /// After how long an attempt that the queue has taken and nobody reported on is queued again, at least a second. It is
+    /// not counted again.
     pub redispatch_after: Millis,
     /// How many attempts may be queued and not reported on; further ones wait in the outbox.
     pub max_in_flight: NonZeroU32,

@@ -50,12 +50,8 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
     }
     let mut queued = Vec::new();
     loop {
-        let dispatch = next(uploader, queued);
-        let taken = insist(
-            || uploader.store.dispatch(dispatch.clone()),
-            store_is_closed,
-        )
-        .await?;
+        let dispatch = || uploader.store.dispatch(next(uploader, &queued));
+        let taken = insist(dispatch, store_is_closed).await?;
         let full = taken.work.len() >= BATCH as usize;
         let due = next_due(uploader, &taken);
         match queue(uploader, taken.work).await {
@@ -74,7 +70,7 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
 }
 
 /// What to take from the outbox now, after these attempts were queued.
-fn next(uploader: &Uploader, queued: Vec<Queued>) -> Dispatch {
+fn next(uploader: &Uploader, queued: &[Queued]) -> Dispatch {
     let now = uploader.clock.now();
     // A queue that lives and dies with this process needs no proof that it has the attempts.
     let unqueued_before = if uploader.events.durable() {
@@ -83,7 +79,7 @@ fn next(uploader: &Uploader, queued: Vec<Queued>) -> Dispatch {
         Timestamp::MIN
     };
     Dispatch {
-        queued,
+        queued: queued.to_vec(),
         now,
         lost_before: clock::before(now, patience(uploader)),
         unqueued_before,
@@ -98,7 +94,7 @@ async fn look_again(uploader: &Uploader) {
     if uploader.store.is_shared() || uploader.events.durable() {
         tokio::time::sleep(LOOK_AGAIN).await;
     } else {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

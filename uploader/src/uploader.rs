@@ -62,6 +62,20 @@ impl Uploader {
         })
     }
 
+    /// Whether the database answers. What it says otherwise is in the log, not here: anybody may be told this.
+    ///
+    /// # Errors
+    /// What keeps it from working, to follow its name.
+    pub async fn ready(&self) -> Result<(), String> {
+        match self.store.upload(UploadId::new()).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "not ready");
+                Err("can't use its database".to_owned())
+            }
+        }
+    }
+
     /// Frees an upload's bytes, which no state needs any more. A failure is the sweeper's to repair.
     pub(crate) async fn free(&self, upload: UploadId) {
         if let Err(error) = self.chunks.remove(upload).await {

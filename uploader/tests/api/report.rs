@@ -3,7 +3,10 @@
 use crate::support::{Harness, Running, caller, failure, meta, refused, success};
 use futures::future::join_all;
 use protocol::{
-    ErrorCode, Topic, TransferStatus, UploadId, event::FileEvent, identity::Caller, upload::Upload,
+    ErrorCode, Topic, TransferStatus, UploadId,
+    event::FileEvent,
+    identity::Caller,
+    upload::{AttemptOutcome, Upload},
 };
 use service_kit::config::Millis;
 use std::time::Duration;
@@ -246,5 +249,44 @@ async fn bytes_that_could_not_be_freed_are_swept_later() {
     h.faults.heal();
     assert_eq!(uploader::sweep(&h.uploader).await.unwrap().leftovers, 1);
     assert_eq!(h.sealed(file.upload_id).await, None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_report_frees_what_the_first_did_not_come_to() {
+    let h = Harness::new().await;
+    let (file, running) = storing(&h, &caller("anna")).await;
+    // The process that took the first report dies between the commit and the freeing.
+    h.faults.fail_next(ChunkCall::Remove, 1, || {
+        ChunkError::Unavailable("away".to_owned())
+    });
+    let stored = h.report(file.upload_id, 1, success()).await.unwrap();
+    assert_eq!(h.sealed(file.upload_id).await, Some(true));
+    assert_eq!(
+        h.report(file.upload_id, 1, success()).await.unwrap(),
+        stored
+    );
+    assert_eq!(h.sealed(file.upload_id).await, None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_whose_bytes_the_cache_lost_fails_with_that_reason() {
+    let h = Harness::new().await;
+    let anna = caller("anna");
+    let (file, running) = storing(&h, &anna).await;
+    h.chunks.remove(file.upload_id).await.unwrap();
+    let lost = AttemptOutcome::UploadFailed {
+        reason: "the cached content is lost; send the file again\0".to_owned(),
+        permanent: true,
+    };
+    let failed = h.report(file.upload_id, 1, lost).await.unwrap();
+    assert_eq!(failed.status, TransferStatus::UploadFailed);
+    let reason = failed.reason.unwrap();
+    assert!(reason.starts_with("the cached content is lost; send the file again"));
+    assert_eq!(h.told(&anna).await, ["file.cached", "file.upload_failed"]);
+    // The owner sends it again, as another upload.
+    let again = h.cached(&anna).await;
+    assert_eq!(h.work().await.upload.upload_id, again.upload_id);
     running.stop().await;
 }

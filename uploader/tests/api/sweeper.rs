@@ -37,6 +37,21 @@ async fn an_open_upload_expires_and_frees_its_bytes() {
 }
 
 #[tokio::test]
+async fn a_sealed_upload_that_nobody_completes_expires_too() {
+    let h = Harness::new().await;
+    let (upload, generation) = h.filled(&caller("anna"), meta("photo.jpg", 10)).await;
+    // The database was away when its state should have been committed, and the client never came back.
+    h.chunks.seal(upload.upload_id, generation).await.unwrap();
+    h.advance(HOUR * 24);
+    assert_eq!(sweep(&h.uploader).await.unwrap().expired, 1);
+    assert_eq!(
+        h.upload(upload.upload_id).await.status,
+        TransferStatus::Expired
+    );
+    assert_eq!(h.sealed(upload.upload_id).await, None);
+}
+
+#[tokio::test]
 async fn more_uploads_expire_than_fit_one_batch() {
     let h = Harness::with(|config| config.upload_lifetime = Millis(0)).await;
     let anna = caller("anna");

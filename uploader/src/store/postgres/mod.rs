@@ -88,7 +88,7 @@ impl Engine {
                     Ok(_) => return Ok(db),
                     // The server may have been restarted since; nothing was asked of it yet.
                     Err(error) => {
-                        tracing::debug!(%error, "connecting to the uploads database anew")
+                        tracing::debug!(%error, "connecting to the uploads database anew");
                     }
                 }
             }
@@ -134,7 +134,9 @@ impl Engine {
         if let Some(error) = self.outage().present() {
             return Err(error);
         }
-        let connected = self.server.connect(SCHEMA).await.map_err(StoreError::from);
+        // What it takes to connect is much, and seldom needed.
+        let connected = Box::pin(self.server.connect(SCHEMA)).await;
+        let connected = connected.map_err(StoreError::from);
         match &connected {
             Ok(_) => *self.outage() = Outage::default(),
             Err(error) => self.outage().goes_on(error),
