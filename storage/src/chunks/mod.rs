@@ -49,7 +49,8 @@ pub enum ChunkError {
 /// An upload that a caller holds for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Names this hold; every open and resume raises it, so that a late write of an older holder changes nothing.
+    /// Names this hold; every open and resume raises it, so that a late write of an older holder changes nothing. It rises also
+    /// over a loss of everything that the cache held.
     pub generation: u64,
     /// Bytes held: writing continues there.
     pub held: u64,
@@ -119,8 +120,8 @@ impl Default for ChunkOptions {
 /// The port. All calls are safe to repeat; a call cut off half-way leaves the upload as before or as after it.
 #[async_trait]
 pub trait ChunkCache: Send + Sync + 'static {
-    /// Makes an upload of `size` bytes exist, reserves room for it and holds it (generation 1, nothing held). Opening one that
-    /// exists is a [`resume`](Self::resume).
+    /// Makes an upload of `size` bytes exist, reserves room for it and holds it, with nothing held yet. Opening one that exists
+    /// is a [`resume`](Self::resume).
     ///
     /// # Errors
     /// [`ChunkError::Full`] when there is no room for `size` more bytes.
@@ -134,7 +135,8 @@ pub trait ChunkCache: Send + Sync + 'static {
     async fn resume(&self, upload: UploadId) -> Result<Hold, ChunkError>;
 
     /// Adds `parts`, one after the other, at `offset`, which must be where the held bytes end; answers the bytes held then.
-    /// When it returns, the bytes survive the death of this process (not a power cut).
+    /// When it returns, the bytes survive the death of this process (not a power cut). After [`ChunkError::Unavailable`] they
+    /// may be held all the same; the same call then finds [`ChunkError::OutOfOrder`].
     ///
     /// # Errors
     /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`], [`ChunkError::Sealed`], [`ChunkError::Full`].
@@ -146,8 +148,8 @@ pub trait ChunkCache: Send + Sync + 'static {
         parts: Vec<Bytes>,
     ) -> Result<u64, ChunkError>;
 
-    /// Closes the upload for writing. When it returns, the content survives a power cut. Sealing again is no error, whatever
-    /// the generation.
+    /// Closes the upload for writing. When it returns, the content survives a power cut (in Redis: if it syncs its append-only
+    /// file always; with a replica, also the loss of the server). Sealing again is no error, whatever the generation.
     ///
     /// # Errors
     /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`] when not all bytes are held. After
@@ -172,7 +174,8 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// [`ChunkError::NotFound`]; [`ChunkError::OutOfOrder`] when the range ends beyond what is held.
     async fn read(&self, upload: UploadId, range: Range<u64>) -> Result<ByteStream, ChunkError>;
 
-    /// Frees everything of an upload. Removing what is not there is no error. Readers under way finish.
+    /// Frees everything of an upload. Removing what is not there is no error. Readers under way finish, those that ask for
+    /// nothing for a minute excepted.
     ///
     /// # Errors
     /// [`ChunkError::Unavailable`].

@@ -85,6 +85,7 @@ pub async fn chunks<F: ChunkFixture>(make: impl Fn() -> F) {
         reading::ranges(&make()),
     )
     .await;
+    case("uploads of several MiB", reading::large(&make())).await;
     case("readers finish what is removed", reading::removed(&make())).await;
     case("unknown uploads are not found", reading::unknown(&make())).await;
     case("the list has every upload", reading::list(&make())).await;

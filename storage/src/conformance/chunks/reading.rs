@@ -44,6 +44,34 @@ async fn check_ranges(cache: &dyn ChunkCache, upload: UploadId, bytes: &[u8]) {
     }
 }
 
+/// More than an adapter keeps in one piece.
+pub(super) async fn large(fixture: &impl ChunkFixture) {
+    const MIB: usize = 1 << 20;
+    let cache = open(fixture).await;
+    let bytes = pattern(22, 4 * MIB + 4321);
+    let (upload, mut hold) = start(&*cache, bytes.len()).await;
+    let mut rest = &bytes[..];
+    for length in [1, MIB, 777_777, 2 * MIB, 5, MIB] {
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        hold.held = append(&*cache, upload, hold, piece).await.expect("it fits");
+        rest = after;
+    }
+    assert!(rest.is_empty());
+    cache
+        .seal(upload, hold.generation)
+        .await
+        .expect("all is held");
+    for mib in 1..=4 {
+        for around in [mib * MIB - 100, mib * MIB, mib * MIB + 100] {
+            let range = around - 50..bytes.len().min(around + MIB + 50);
+            let read = cache.read(upload, range.start as u64..range.end as u64);
+            let read = collect(read.await.expect("it is held")).await;
+            assert!(read == bytes[range.clone()], "{range:?}");
+        }
+    }
+    assert!(content(&*cache, upload).await == bytes);
+}
+
 pub(super) async fn removed(fixture: &impl ChunkFixture) {
     let cache = open(fixture).await;
     let bytes = pattern(21, 900_000);

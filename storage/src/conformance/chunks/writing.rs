@@ -199,13 +199,13 @@ pub(super) async fn reopened(fixture: &impl ChunkFixture) {
     drop(cache);
 
     let cache = open(fixture).await;
+    let after = cache.resume(upload).await.expect("it is there");
+    assert!(after.generation > before.generation);
     let refused = append(&*cache, upload, before, &bytes[200_000..]).await;
     assert!(
         matches!(refused, Err(ChunkError::Superseded { .. })),
         "{refused:?}"
     );
-    let after = cache.resume(upload).await.expect("it is there");
-    assert!(after.generation > before.generation);
     assert_eq!(after.held, 200_000);
     assert_eq!(
         append(&*cache, upload, after, &bytes[200_000..])

@@ -1,20 +1,18 @@
-//! Any sequence of calls on the disk cache does what a simple model in memory does.
+//! Any sequence of calls on a cache does what a simple model in memory does.
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use protocol::UploadId;
-use std::path::Path;
 use std::sync::Arc;
 use storage::{
-    chunks::{ChunkCache, ChunkError, ChunkOptions, DiskChunks, Hold},
+    chunks::{ChunkCache, ChunkError, Hold},
     conformance::{collect, pattern},
-    fs::PowerCut,
 };
 
 const UPLOADS: usize = 3;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Open(usize),
     Resume(usize),
     /// Parts of these lengths, by the newest hold or by one this many generations older.
@@ -29,6 +27,10 @@ enum Step {
     },
     Remove(usize),
     Reopen,
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 1..60)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -196,22 +198,13 @@ impl Model {
     }
 }
 
-async fn open(disk: &PowerCut, folder: &Path) -> DiskChunks {
-    let options = ChunkOptions {
-        min_free_bytes: 0,
-        kept_open: 1,
-        ..ChunkOptions::default()
-    };
-    DiskChunks::open(Arc::new(disk.clone()), folder, &options)
-        .await
-        .expect("the folder is free")
-}
-
-async fn run(steps: Vec<Step>) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    // Asks nothing of the real disk when it syncs, which makes this fast.
-    let disk = PowerCut::new(folder.path()).expect("it can be read");
-    let mut cache = open(&disk, folder.path()).await;
+/// Takes the steps on an empty cache. `open` opens it anew; `holds_last` is whether a hold outlives that.
+pub(crate) async fn run(
+    steps: Vec<Step>,
+    open: impl AsyncFn() -> Arc<dyn ChunkCache>,
+    holds_last: bool,
+) {
+    let mut cache = open().await;
     let mut models: Vec<_> = [10, 9_000, 200_000]
         .into_iter()
         .map(|len| Model {
@@ -230,8 +223,10 @@ async fn run(steps: Vec<Step>) {
                 let model = &mut models[number];
                 model.hold(cache.resume(model.id).await, false);
             }
-            Step::Append { upload, parts, age } => models[upload].append(&cache, &parts, age).await,
-            Step::Seal { upload, age } => models[upload].seal(&cache, age).await,
+            Step::Append { upload, parts, age } => {
+                models[upload].append(&*cache, &parts, age).await
+            }
+            Step::Seal { upload, age } => models[upload].seal(&*cache, age).await,
             Step::Remove(number) => {
                 cache
                     .remove(models[number].id)
@@ -241,12 +236,12 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 drop(cache);
-                cache = open(&disk, folder.path()).await;
+                cache = open().await;
                 for model in &mut models {
-                    if let State::Open { held, .. } = model.state {
+                    if let State::Open { held, generation } = model.state {
                         model.state = State::Open {
                             held,
-                            generation: None,
+                            generation: generation.filter(|_| holds_last),
                         };
                     }
                 }
@@ -255,7 +250,7 @@ async fn run(steps: Vec<Step>) {
     }
     let mut counted = (0, 0);
     for model in &models {
-        model.check(&cache).await;
+        model.check(&*cache).await;
         counted.0 += model.held();
         counted.1 += if model.state == State::Absent {
             0
@@ -268,14 +263,4 @@ async fn run(steps: Vec<Step>) {
         (size(usage.held), size(usage.held + usage.reserved)),
         counted
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn the_disk_does_what_the_model_does(steps in vec(step(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(run(steps));
-    }
 }
