@@ -13,18 +13,25 @@ use service_kit::peer::{Peer, PeerError};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 
 /// How long one look at the revocations waits for news.
-const POLL: Duration = Duration::from_millis(300);
+const POLL: Duration = Duration::from_millis(200);
 
 /// Older than this, the revocations known say nothing: tokens are refused rather than guessed about.
 const STALE: Duration = Duration::from_secs(1);
 
-/// How long one replica of auth is waited for, so that another one can answer before the revocations known are stale.
+/// How long one replica of auth is waited for: longer than a busy one needs, and so short that another one can be asked,
+/// which waits for news as long, before the revocations known are stale.
 const ATTEMPT: Duration = Duration::from_millis(450);
+
+/// Older than this, what is known is brought up to date at once, without waiting for news.
+const BEHIND: Duration = Duration::from_millis(300);
 
 /// How long to wait after none could be read.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -188,26 +195,33 @@ impl Tokens {
     /// Follows revocations for ever.
     pub(crate) async fn follow(&self) {
         loop {
-            let seq = self.seen.borrow().seq;
-            let path = format!("/auth/revocations?after={seq}&wait_ms={}", POLL.as_millis());
-            match self
-                .auth
-                .request(Method::GET, path)
-                .deadline(STALE)
-                .attempt_timeout(ATTEMPT)
-                .receive::<Revocations>()
-                .await
-            {
-                Ok(news) => self.learn(&news),
-                Err(error) => {
-                    tracing::warn!(%error, "can't learn of logouts; refusing tokens until it is possible again");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            if let Err(error) = self.ask_for_news().await {
+                tracing::warn!(%error, "can't learn of logouts; refusing tokens until it is possible again");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    fn learn(&self, news: &Revocations) {
+    async fn ask_for_news(&self) -> Result<(), PeerError> {
+        let begun = Instant::now();
+        let Seen { seq, at } = *self.seen.borrow();
+        let is_behind = at.is_none_or(|at| begun - at > BEHIND);
+        let wait = if is_behind { Duration::ZERO } else { POLL };
+        let path = format!("/auth/revocations?after={seq}&wait_ms={}", wait.as_millis());
+        let call = self.auth.request(Method::GET, path);
+        let news: Revocations = call
+            .deadline(STALE)
+            .attempt_timeout(ATTEMPT)
+            .receive()
+            .await?;
+        // When the answer came says nothing: this process may have been frozen since. There was no news until the wait was over.
+        let known_at = if news.seq == seq { begun + wait } else { begun };
+        self.learn(&news, known_at.min(Instant::now()));
+        Ok(())
+    }
+
+    /// Takes in what was so at this time.
+    fn learn(&self, news: &Revocations, at: Instant) {
         {
             let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
             for revocation in &news.revoked {
@@ -223,7 +237,7 @@ impl Tokens {
         }
         self.seen.send_replace(Seen {
             seq: news.seq,
-            at: Some(Instant::now()),
+            at: Some(at),
         });
     }
 }
@@ -231,3 +245,6 @@ impl Tokens {
 fn unauthenticated(detail: &str) -> Refusal {
     Refusal::new(ErrorCode::Unauthenticated, detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,7 @@ fn every_part_of_a_call_is_signed() {
         assert!(!is_signed(&forged), "{forged:?}");
     }
 
-    let mut on_the_way = good.clone();
+    let mut on_the_way = good;
     on_the_way
         .headers
         .insert("x-request-id", HeaderValue::from_static("other"));

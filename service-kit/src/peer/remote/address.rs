@@ -99,7 +99,7 @@ impl Places {
             match found {
                 Ok(found) => *known = found,
                 Err(error) => {
-                    tracing::warn!(peer, ?place, %error, "a name of a peer can't be resolved")
+                    tracing::warn!(peer, ?place, %error, "a name of a peer can't be resolved");
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,6 +53,7 @@ pub(super) struct Endpoint {
     /// Tells who looks after breakers that one of them has moved.
     moved: Arc<Notify>,
     in_flight: AtomicUsize,
+    is_suspect: AtomicBool,
     instance: Mutex<Option<Arc<str>>>,
     asked: tokio::sync::Mutex<Option<(Instant, Asked)>>,
 }
@@ -75,6 +76,7 @@ impl Endpoint {
             client: Mutex::new(client(&config)),
             breaker: Mutex::new(Breaker::new(Limits::of(&config))),
             in_flight: AtomicUsize::new(0),
+            is_suspect: AtomicBool::new(false),
             instance: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
             peer,
@@ -210,17 +212,29 @@ impl Endpoint {
         lock(&self.breaker).due()
     }
 
-    /// Looks whether it lives, if it is time.
-    pub(super) async fn probe_if_due(&self) {
+    /// It was silent, for a time that also one that lives may need: it is looked at.
+    pub(super) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Relaxed);
+        self.moved.notify_one();
+    }
+
+    /// Looks whether it lives, if it is time or there is doubt.
+    pub(super) async fn look(&self) {
+        let is_suspect = self.is_suspect.swap(false, Ordering::Relaxed);
         let mut is_due = false;
         self.change(|breaker, now, _| is_due = breaker.begin_probe(now), "");
+        if !(is_due || is_suspect) {
+            return;
+        }
+        let answer = self.ask().await;
+        let reason = answer.as_ref().err().map_or("", |failure| &failure.reason);
         if is_due {
-            let answer = self.ask().await;
-            let reason = answer.as_ref().err().map_or("", |failure| &failure.reason);
             self.change(
                 |breaker, now, jitter| breaker.probed(answer.is_ok(), now, jitter),
                 reason,
             );
+        } else if answer.is_err() {
+            self.failed(Weight::Enough, reason);
         }
     }
 
@@ -249,7 +263,7 @@ impl Endpoint {
                 tracing::warn!(peer, %endpoint, reason, retry_in_ms = %millis, "a replica is left out");
             }
             State::HalfOpen => {
-                tracing::debug!(peer, %endpoint, "a replica that was left out is looked at")
+                tracing::debug!(peer, %endpoint, "a replica that was left out is looked at");
             }
             State::Closed => tracing::info!(peer, %endpoint, "a replica is given calls again"),
         }

@@ -45,12 +45,12 @@ impl Failure {
         Self::new(Kind::Unsent, self.reason)
     }
 
-    /// What the failure says about the replica; nothing, if it has answered after all.
+    /// What the failure says about the replica; nothing, if it has answered after all or may still.
     pub(super) fn weight(&self) -> Option<Weight> {
         match self.kind {
-            Kind::Unsent | Kind::Lost | Kind::Silent { lives: false } => Some(Weight::One),
+            Kind::Unsent | Kind::Lost => Some(Weight::One),
             Kind::Frozen => Some(Weight::Enough),
-            Kind::Misaddressed | Kind::Refused | Kind::Silent { lives: true } => None,
+            Kind::Misaddressed | Kind::Refused | Kind::Silent { .. } => None,
         }
     }
 }

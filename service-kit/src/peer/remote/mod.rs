@@ -294,11 +294,14 @@ impl Course<'_> {
             endpoint.failed(weight, &failure.reason);
             self.calls.replicas.doubt();
         }
+        if failure.kind == (Kind::Silent { lives: false }) {
+            endpoint.suspect();
+        }
         let (peer, reason) = (&*self.calls.peer, &*failure.reason);
         match failure.kind {
             // Each of our processes signs in the same way, so this is not the replica's fault alone.
             Kind::Refused => {
-                tracing::error!(peer, endpoint = %endpoint.address(), reason, "a replica refuses our calls")
+                tracing::error!(peer, endpoint = %endpoint.address(), reason, "a replica refuses our calls");
             }
             _ => tracing::debug!(peer, endpoint = %endpoint.address(), reason, "an attempt failed"),
         }

@@ -86,14 +86,17 @@ impl Replicas {
 
     async fn keep_breakers(&self) {
         loop {
-            let endpoints = self.known();
-            let due = endpoints.iter().filter_map(|endpoint| endpoint.due()).min();
+            let due = self
+                .known()
+                .iter()
+                .filter_map(|endpoint| endpoint.due())
+                .min();
             tokio::select! {
                 () = self.moved.notified() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    join_all(endpoints.iter().map(|endpoint| endpoint.probe_if_due())).await;
-                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
+            let endpoints = self.known();
+            join_all(endpoints.iter().map(|endpoint| endpoint.look())).await;
         }
     }
 
@@ -140,7 +143,7 @@ impl Replicas {
             match made {
                 Ok(endpoint) => endpoints.push(Arc::new(endpoint)),
                 Err(error) => {
-                    tracing::error!(peer, %address, %error, "no address to send calls to")
+                    tracing::error!(peer, %address, %error, "no address to send calls to");
                 }
             }
         }
@@ -277,5 +280,29 @@ mod tests {
             Replica(3, true, 1),
         ];
         assert_eq!(chosen(&three, &[]), [2, 3], "never the one with most to do");
+    }
+
+    #[tokio::test]
+    async fn replicas_that_stay_keep_what_is_known_of_them() {
+        let places = Places::new(Vec::new());
+        let replicas = Replicas::new("test".into(), places, Arc::default());
+        let ports = || {
+            let known = replicas.known();
+            known
+                .iter()
+                .map(|endpoint| endpoint.address().port())
+                .collect::<Vec<_>>()
+        };
+        replicas.set(&[at(1), at(2)]);
+        assert_eq!(ports(), [1, 2]);
+        replicas.known()[1].failed(super::super::breaker::Weight::Enough, "gone");
+        replicas.set(&[at(2), at(3)]);
+        assert_eq!(ports(), [2, 3]);
+        let usable = replicas
+            .known()
+            .iter()
+            .map(|endpoint| endpoint.is_usable())
+            .collect::<Vec<_>>();
+        assert_eq!(usable, [false, true]);
     }
 }
