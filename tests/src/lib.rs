@@ -3,10 +3,12 @@
 pub mod account;
 pub mod binary;
 pub mod case;
-pub mod cli;
+pub mod chaos;
 pub mod chunk_keys;
+pub mod cli;
 pub mod cluster;
 pub mod content;
+pub mod daemon;
 pub mod embedded;
 pub mod engines;
 pub mod faulty_cache;
@@ -19,6 +21,7 @@ pub mod raw;
 pub mod server;
 pub mod small_disk;
 pub mod socket;
+pub mod stack;
 pub mod wait;
 pub mod wiretap;
 

@@ -1,11 +1,16 @@
 //! Which processes there are, where they listen, and what each is told.
 
 use crate::{ports, process::Launch, random};
+use serde::{Deserialize, Serialize};
 use sluice::Role;
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// The engine behind each port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreUrls {
     /// Bytes not yet stored: `redis://…`
     pub chunks: String,
@@ -102,6 +107,11 @@ impl Plan {
         self
     }
 
+    /// The folder with the logs and the data.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The engines.
     #[must_use]
     pub fn stores(&self) -> &StoreUrls {
@@ -136,13 +146,14 @@ impl Plan {
     }
 
     /// Every process.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         self.internal.keys().copied()
     }
 
     /// How a process is started.
-    pub(super) fn launch(&self, role: Role, number: usize) -> Launch {
-        let name = format!("{role}-{number}");
+    pub(crate) fn launch(&self, role: Role, number: usize) -> Launch {
+        // People count from one.
+        let name = format!("{role}-{}", number + 1);
         let internal = self.internal(role, number);
         let mut environment = self.common_settings();
         let mut set = |name: &str, value: String| environment.push((name.to_owned(), value));

@@ -22,10 +22,11 @@ mod programs;
 mod rabbitmq;
 mod redis;
 mod urls;
-mod watcher;
+pub(crate) mod watcher;
 
 pub use engine::{Engine, Kind, Record};
 pub use namespace::Namespace;
+pub(crate) use programs::write_private;
 pub use programs::{find, program};
 pub use urls::Urls;
 
@@ -67,7 +68,7 @@ impl Engines {
     /// As `start`.
     pub async fn start_in(folder: &Path) -> Self {
         let folder = folder.canonicalize().expect("the folder is there");
-        let watcher = Watcher::start(&folder);
+        let watcher = Watcher::start(&folder, &Kind::ALL.map(Kind::programs).concat());
         programs::let_others_through(&folder);
         let start = |kind: Kind| Engine::begin(kind, folder.join(kind.name()));
         let (redis, rabbitmq, postgres, mongodb) = tokio::join!(
@@ -105,12 +106,7 @@ impl Engines {
     /// Where they are, with credentials.
     #[must_use]
     pub fn urls(&self) -> Urls {
-        Urls {
-            redis: self.redis.url().to_owned(),
-            amqp: self.rabbitmq.url().to_owned(),
-            postgres: self.postgres.url().to_owned(),
-            mongodb: self.mongodb.url().to_owned(),
-        }
+        Urls::of(&self.all().map(|engine| engine.record().clone()))
     }
 
     /// Lets them run on when this process is gone; whoever has the records can go on with them.

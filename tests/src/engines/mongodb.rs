@@ -2,10 +2,10 @@
 
 use super::{
     Kind, Record,
-    programs::{libraries, password, program, write_private},
+    programs::{libraries, program, write_private},
     urls,
 };
-use crate::{daemon::Daemon, ports};
+use crate::{daemon::Daemon, ports, random};
 use mongodb::{
     Client,
     bson::{Document, doc},
@@ -21,10 +21,10 @@ const ALREADY_DONE: [i32; 2] = [23, 51003];
 
 pub(super) fn prepare(folder: &Path) -> Record {
     let address = ports::free();
-    let password = password();
+    let password = random::hex(16);
     // Members of a set with users know each other by a key, also when there is only one.
     let key = folder.join("key");
-    write_private(&key, &super::programs::password());
+    write_private(&key, &random::hex(32));
     let data = folder.join("data");
     std::fs::create_dir(&data).expect("the folder is ours");
     let mongod = program("mongod");

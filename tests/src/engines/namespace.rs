@@ -1,12 +1,8 @@
 //! A part of the engines for one test, so that several tests use the same engines at once.
 
-use super::{
-    Urls,
-    urls::{self},
-};
-use crate::cluster::StoreUrls;
+use super::{Urls, urls};
+use crate::{cluster::StoreUrls, random};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use std::hash::{BuildHasher, RandomState};
 
 /// A prefix in Redis and RabbitMQ, a database in PostgreSQL and MongoDB. It is left behind: the engines are thrown away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +14,7 @@ impl Namespace {
     /// # Panics
     /// When PostgreSQL does not create the database.
     pub async fn create(urls: &Urls) -> Self {
-        Self::named(urls, &format!("t{:016x}", RandomState::new().hash_one(0))).await
+        Self::named(urls, &format!("t{}", random::hex(8))).await
     }
 
     /// One with this name: small letters and digits.

@@ -2,9 +2,9 @@
 
 use super::{
     Kind, Record,
-    programs::{other_user, password, program, write_private},
+    programs::{other_user, program, write_private},
 };
-use crate::{daemon::Daemon, ports};
+use crate::{daemon::Daemon, ports, random};
 use sqlx::{Connection, PgConnection};
 use std::{os::unix::fs::chown, path::Path};
 use tokio::process::Command;
@@ -24,7 +24,7 @@ const SETTINGS: [&str; 7] = [
 
 pub(super) async fn prepare(folder: &Path) -> Record {
     let address = ports::free();
-    let password = password();
+    let password = random::hex(16);
     let user = other_user();
     let secret = folder.join("password");
     write_private(&secret, &password);

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    hash::{BuildHasher, RandomState},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -99,14 +98,8 @@ pub(super) fn let_others_through(folder: &Path) {
 }
 
 /// Writes a file that nobody else may read.
-pub(super) fn write_private(path: &Path, content: &str) {
+pub(crate) fn write_private(path: &Path, content: &str) {
     std::fs::write(path, "").expect("the folder is ours");
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
     std::fs::write(path, content).expect("the file is ours");
-}
-
-/// A password. It guards engines that only this machine can reach, for as long as the tests run.
-pub(super) fn password() -> String {
-    let part = |n: u64| format!("{:016x}", RandomState::new().hash_one(n));
-    part(0) + &part(1)
 }

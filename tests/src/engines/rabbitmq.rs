@@ -2,9 +2,9 @@
 
 use super::{
     Kind, Record,
-    programs::{password, program, write_private},
+    programs::{program, write_private},
 };
-use crate::{daemon::Daemon, ports};
+use crate::{daemon::Daemon, ports, random};
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use std::{net::SocketAddr, path::Path};
 
@@ -27,7 +27,7 @@ const ERLANG: &str = "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtd
 pub(super) fn prepare(folder: &Path) -> Record {
     let address = ports::free();
     let directory = ports::free();
-    let password = password();
+    let password = random::hex(16);
     for part in ["home", "data", "configuration"] {
         std::fs::create_dir(folder.join(part)).expect("the folder is ours");
     }

@@ -2,16 +2,16 @@
 
 use super::{
     Kind, Record,
-    programs::{password, program, write_private},
+    programs::{program, write_private},
 };
-use crate::{daemon::Daemon, ports};
+use crate::{daemon::Daemon, ports, random};
 use std::path::Path;
 
 pub(super) const PROGRAMS: &[&str] = &["redis-server"];
 
 pub(super) fn prepare(folder: &Path) -> Record {
     let address = ports::free();
-    let password = password();
+    let password = random::hex(16);
     let configuration = folder.join("redis.conf");
     // Every write is synced before it is answered: a completed upload survives a power cut. No snapshots beside the log of
     // writes: they would only be a second copy.

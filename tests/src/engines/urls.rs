@@ -1,6 +1,6 @@
 //! Where engines are, and how to reach them by another way.
 
-use super::Kind;
+use super::{Kind, Record};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -38,6 +38,25 @@ impl Urls {
             amqp: of(Kind::RabbitMq.variable()),
             postgres: of(Kind::Postgres.variable()),
             mongodb: of(Kind::MongoDb.variable()),
+        }
+    }
+
+    /// Those of a set.
+    ///
+    /// # Panics
+    /// When one is missing.
+    #[must_use]
+    pub fn of(set: &[Record]) -> Self {
+        let of = |kind: Kind| {
+            let mut records = set.iter();
+            let found = records.find(|record| record.kind == kind);
+            found.expect("a set has every engine").url.clone()
+        };
+        Self {
+            redis: of(Kind::Redis),
+            amqp: of(Kind::RabbitMq),
+            postgres: of(Kind::Postgres),
+            mongodb: of(Kind::MongoDb),
         }
     }
 

@@ -1,6 +1,5 @@
-//! Ends the engines with the process that started them, however that ends.
+//! Ends processes with the one that started them, however that ends.
 
-use super::Kind;
 use std::{
     io::Write,
     path::Path,
@@ -8,7 +7,7 @@ use std::{
 };
 
 /// Waits for its input to end, which nothing but the end of the one who started it can prevent, then kills what works in the
-/// folder ($1) and is called like an engine ($2), until there is none left, and removes the folder. PostgreSQL is asked to quit
+/// folder ($1) and is called like one of them ($2), until there is none left, and removes the folder. PostgreSQL is asked to quit
 /// first, since only it can give back the shared memory that it has of the kernel.
 const SCRIPT: &str = r#"
 read -r word && [ "$word" = leave ] && exit
@@ -29,12 +28,12 @@ rm -rf -- "$1"
 "#;
 
 /// The one that waits.
-pub(super) struct Watcher(Child);
+pub(crate) struct Watcher(Child);
 
 impl Watcher {
-    /// Watches over the engines in this folder.
-    pub(super) fn start(folder: &Path) -> Self {
-        let names = Kind::ALL.map(Kind::programs).concat().join(" ");
+    /// Watches over what works in this folder and is called so.
+    pub(crate) fn start(folder: &Path, names: &[&str]) -> Self {
+        let names = names.join(" ");
         let mut command = Command::new("setsid");
         let command = command.args(["sh", "-c", SCRIPT, "watcher"]);
         let child = command
@@ -47,8 +46,8 @@ impl Watcher {
         Self(child.expect("a shell can be started"))
     }
 
-    /// Lets the engines be.
-    pub(super) fn leave(mut self) {
+    /// Lets them be.
+    pub(crate) fn leave(mut self) {
         let input = self.0.stdin.as_mut();
         let told = input.map(|input| input.write_all(b"leave\n"));
         assert!(matches!(told, Some(Ok(()))), "the watcher listens");
