@@ -2,11 +2,16 @@
 //!
 //! News are hints. Each session keeps, per topic, the number of the last notification that it has sent to its client, and
 //! takes the next one only; whenever there is a gap it reads the log. So a hint may be lost, doubled or late.
+//!
+//! All news come through one listener per gateway, which hears the shards that its sessions need.
 
 mod cursor;
+mod listeners;
+mod shards;
 
 use crate::refusals;
 pub(crate) use cursor::Cursor;
+use listeners::Listeners;
 use protocol::{
     ErrorCode, Refusal, TenantId, Topic,
     event::Notification,
@@ -16,14 +21,14 @@ use protocol::{
 };
 use serde::Serialize;
 use service_kit::peer::{Peer, PeerError};
+use shards::Shards;
 use std::{
-    collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use storage::events::{EventError, Events, News};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// News waiting for one session; beyond it the session finds a gap and reads the log.
@@ -64,7 +69,10 @@ pub(crate) struct Topics {
     uploader: Peer,
     events: Arc<dyn Events>,
     replay_limit: u64,
-    listeners: Mutex<HashMap<Arc<str>, Vec<mpsc::Sender<Hint>>>>,
+    listeners: Mutex<Listeners>,
+    shards: Shards,
+    /// News may have been missed: heads are to be compared at once.
+    missed: Notify,
 }
 
 /// One session's ear. Dropping it ends all of its subscriptions.
@@ -92,9 +100,11 @@ impl Topics {
     pub(crate) fn new(uploader: Peer, events: Arc<dyn Events>, replay_limit: u64) -> Self {
         Self {
             uploader,
+            shards: Shards::new(Arc::clone(&events)),
             events,
             replay_limit,
             listeners: Mutex::default(),
+            missed: Notify::new(),
         }
     }
 
@@ -109,7 +119,8 @@ impl Topics {
     ) -> Result<(Cursor, TopicState), Refusal> {
         let log: Arc<str> = topic.log_name(tenant).into();
         // Hearing before reading: what happens between the two is then heard, and what was heard twice is dropped.
-        self.listen(&log, ear);
+        self.listeners().add(&log, ear);
+        self.shards.need(&log).await;
         let page = self
             .read(topic, tenant, 0, 0)
             .await
@@ -135,28 +146,14 @@ impl Topics {
         ))
     }
 
-    fn listen(&self, log: &Arc<str>, ear: mpsc::Sender<Hint>) {
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let ears = listeners.entry(log.clone()).or_default();
-        if !ears.iter().any(|other| other.same_channel(&ear)) {
-            ears.push(ear);
-        }
+    pub(crate) fn unsubscribe(&self, log: &str, ear: &mpsc::Sender<Hint>) {
+        self.listeners().remove(log, ear);
     }
 
-    pub(crate) fn unsubscribe(&self, log: &str, ear: &mpsc::Sender<Hint>) {
-        let mut listeners = self
-            .listeners
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(ears) = listeners.get_mut(log) {
-            ears.retain(|other| !other.same_channel(ear));
-            if ears.is_empty() {
-                listeners.remove(log);
-            }
-        }
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a stretch of a topic's log.
@@ -190,13 +187,20 @@ impl Topics {
     pub(crate) async fn fan_out(&self) {
         loop {
             match self.events.listen().await {
-                Ok(news) => match self.fan_out_from(news).await {
-                    Err(EventError::Closed) => return,
-                    Err(EventError::Unavailable(reason)) => {
-                        tracing::warn!(reason, "notifications are heard no more; listening again");
+                Ok(news) => {
+                    // What was told before is not heard any more.
+                    self.missed.notify_one();
+                    match self.fan_out_from(news).await {
+                        Err(EventError::Closed) => return,
+                        Err(EventError::Unavailable(reason)) => {
+                            tracing::warn!(
+                                reason,
+                                "notifications are heard no more; listening again"
+                            );
+                        }
+                        Ok(never) => match never {},
                     }
-                    Ok(never) => match never {},
-                },
+                }
                 Err(EventError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "can't hear notifications; sessions read the log instead");
@@ -215,60 +219,30 @@ impl Topics {
 
     fn tell(&self, notification: Notification, tenant: &TenantId) {
         let log = notification.topic.log_name(tenant);
-        let mut listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some((log, ears)) = listeners.get_key_value(log.as_str()) else {
-            return;
-        };
-        let hint = Hint::Notification {
+        self.listeners().tell(&log, |log| Hint::Notification {
             log: log.clone(),
             epoch: notification.epoch.as_str().into(),
             offset: notification.offset,
             text: encode(notification),
-        };
-        let closed = ears
-            .iter()
-            .filter(|ear| {
-                matches!(
-                    ear.try_send(hint.clone()),
-                    Err(mpsc::error::TrySendError::Closed(_))
-                )
-            })
-            .count();
-        if closed > 0 {
-            let log = log.clone();
-            if let Some(ears) = listeners.get_mut(&log) {
-                ears.retain(|ear| !ear.is_closed());
-                if ears.is_empty() {
-                    listeners.remove(&log);
-                }
-            }
-        }
+        });
     }
 
     /// Compares, again and again, how far the topics have come with what was heard: a lost last hint is otherwise never noticed.
+    /// Also lets go of shards that nobody needs any more.
     pub(crate) async fn compare_heads(&self, every: Duration) {
         loop {
-            tokio::time::sleep(every).await;
-            let logs: Vec<Arc<str>> = {
-                let mut listeners = self
-                    .listeners
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                listeners.retain(|_, ears| {
-                    ears.retain(|ear| !ear.is_closed());
-                    !ears.is_empty()
-                });
-                listeners.keys().cloned().collect()
-            };
+            // A timeout says that it is time again.
+            let _ = tokio::time::timeout(every, self.missed.notified()).await;
+            let logs = self.listeners().present();
             for logs in logs.chunks(100) {
                 match self.heads(logs).await {
                     Ok(heads) => heads.into_iter().for_each(|head| self.tell_head(&head)),
                     Err(error) => tracing::debug!(%error, "can't compare topic heads now"),
                 }
             }
+            self.shards
+                .release(|shard| self.listeners().need(shard))
+                .await;
         }
     }
 
@@ -281,21 +255,11 @@ impl Topics {
     }
 
     fn tell_head(&self, head: &LogHead) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((log, ears)) = listeners.get_key_value(head.log.as_str()) {
-            let hint = Hint::Head {
-                log: log.clone(),
-                epoch: head.epoch.as_str().into(),
-                offset: head.head,
-            };
-            for ear in ears {
-                // A full queue means that news are waiting there already.
-                let _ = ear.try_send(hint.clone());
-            }
-        }
+        self.listeners().tell(&head.log, |log| Hint::Head {
+            log: log.clone(),
+            epoch: head.epoch.as_str().into(),
+            offset: head.head,
+        });
     }
 }
 

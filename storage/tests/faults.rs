@@ -5,8 +5,10 @@ use protocol::UploadId;
 use std::sync::Arc;
 use storage::{
     chunks::{ChunkCache, ChunkError, ChunkOptions, SealedContent},
-    faults::{ChunkCall, FaultyChunks},
-    open_chunks,
+    conformance::{news, work},
+    events::{EventError, Events},
+    faults::{ChunkCall, EventCall, FaultyChunks, FaultyEvents},
+    open_chunks, open_events,
 };
 use tempfile::TempDir;
 
@@ -100,4 +102,42 @@ async fn a_cache_can_be_elsewhere() {
         cache.sealed(upload).await,
         Ok(SealedContent::Remote)
     ));
+}
+
+#[tokio::test]
+async fn events_are_lost_doubled_and_cut_off() {
+    let events = FaultyEvents::new(open_events("local:").await.expect("it needs nothing"));
+    let mut consumer = events.consume(10).await.expect("it answers");
+    let mut listener = events.listen().await.expect("it answers");
+    events.lose_next_work(1);
+    events.lose_next_news(2);
+    let expected = work(1);
+    let queued = vec![work(1), expected.clone()];
+    events.queue(queued).await.expect("it says so");
+    let told = (1..=3).map(news).collect();
+    events.tell(told).await.expect("it says so");
+    let delivery = consumer.next().await.expect("one is left");
+    assert_eq!(delivery.event(), &expected);
+    let heard = listener.next().await.expect("one is left");
+    assert_eq!(heard.notification.offset, 3);
+
+    events.double(true);
+    events.tell(vec![news(4)]).await.expect("it says so");
+    for _ in 0..2 {
+        let heard = listener.next().await.expect("it comes twice");
+        assert_eq!(heard.notification.offset, 4);
+    }
+    events.cut_listeners();
+    assert!(matches!(
+        listener.next().await,
+        Err(EventError::Unavailable(_))
+    ));
+    let mut again = events.listen().await.expect("it answers");
+    assert!(again.next().now_or_never().is_none());
+    events.script().unavailable();
+    assert!(matches!(
+        events.listen().await,
+        Err(EventError::Unavailable(_))
+    ));
+    assert_eq!(events.script().calls(EventCall::Listen), 3);
 }

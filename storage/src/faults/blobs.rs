@@ -23,6 +23,8 @@ pub enum BlobCall {
     Remove,
     /// [`BlobStore::list`].
     List,
+    /// [`BlobStore::missing`].
+    Missing,
     /// [`BlobStore::ping`].
     Ping,
 }
@@ -82,6 +84,11 @@ impl BlobStore for FaultyBlobs {
     async fn list(&self) -> Result<BoxStream<'static, Result<StoredBlob, BlobError>>, BlobError> {
         self.script.enter(BlobCall::List).await?;
         self.inner.list().await
+    }
+
+    async fn missing(&self, files: &[FileId]) -> Result<Vec<FileId>, BlobError> {
+        self.script.enter(BlobCall::Missing).await?;
+        self.inner.missing(files).await
     }
 
     async fn ping(&self) -> Result<(), BlobError> {

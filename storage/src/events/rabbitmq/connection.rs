@@ -121,6 +121,10 @@ impl Session {
         what: &str,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, EventError> {
+        if !self.is_alive() {
+            let reason = format!("{what}: the connection is lost");
+            return Err(EventError::Unavailable(reason));
+        }
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(EventError::Unavailable(format!("{what}: {error}"))),
