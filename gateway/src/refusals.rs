@@ -67,6 +67,9 @@ pub(crate) fn from_chunks(error: ChunkError) -> Refusal {
         ChunkError::OutOfOrder { expected } => {
             Refusal::new(ErrorCode::OffsetMismatch, text).expecting(expected)
         }
+        ChunkError::Busy(_) => {
+            Refusal::new(ErrorCode::Unavailable, text).retry_after_ms(millis(RETRY_AFTER) * 5)
+        }
         ChunkError::Full(_) => {
             Refusal::new(ErrorCode::StorageFull, text).retry_after_ms(millis(RETRY_AFTER) * 5)
         }

@@ -38,7 +38,10 @@ pub enum ChunkError {
         /// Bytes held.
         expected: u64,
     },
-    /// There is no room for the upload, or no longer. What is held stays.
+    /// Other uploads take all that the cache may hold. There is room again when their files are stored. What is held stays.
+    #[error("the chunk cache is at its bound: {0}")]
+    Busy(String),
+    /// There is no room for the upload, or no longer, and waiting need not change that. What is held stays.
     #[error("no room in the chunk cache: {0}")]
     Full(String),
     /// The cache can't be reached now; the same call may succeed later.
@@ -124,7 +127,7 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// is a [`resume`](Self::resume).
     ///
     /// # Errors
-    /// [`ChunkError::Full`] when there is no room for `size` more bytes.
+    /// [`ChunkError::Busy`] when there is no room for `size` more bytes now, [`ChunkError::Full`] when there never will be.
     async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError>;
 
     /// Holds an existing upload under a new generation. What is said to be held is really there: after a crash the adapter
@@ -139,7 +142,8 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// may be held all the same; the same call then finds [`ChunkError::OutOfOrder`].
     ///
     /// # Errors
-    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`], [`ChunkError::Sealed`], [`ChunkError::Full`].
+    /// [`ChunkError::Superseded`], [`ChunkError::OutOfOrder`], [`ChunkError::Sealed`], [`ChunkError::Busy`],
+    /// [`ChunkError::Full`].
     async fn append(
         &self,
         upload: UploadId,

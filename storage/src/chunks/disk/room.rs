@@ -31,11 +31,20 @@ impl Room {
     /// Promises `size` bytes, of which none is written yet. `free` is what the file system has left.
     pub(super) fn reserve(&self, size: u64, free: u64) -> Result<(), ChunkError> {
         let mut taken = self.taken();
-        let available = self.available(*taken, free);
-        if size > available {
+        let by_limit = self.by_limit(*taken);
+        if size > by_limit {
+            let reason = format!(
+                "the upload needs {size} bytes and {by_limit} are left: wait until files are stored, or raise max_bytes"
+            );
+            return Err(match size > self.max {
+                true => ChunkError::Full(reason),
+                false => ChunkError::Busy(reason),
+            });
+        }
+        let by_disk = self.by_disk(*taken, free);
+        if size > by_disk {
             return Err(ChunkError::Full(format!(
-                "the upload needs {size} bytes and {available} are left: wait until files are stored, free disk space or \
-                 raise the cache's max_bytes"
+                "the upload needs {size} bytes and the disk has {by_disk} left: free disk space"
             )));
         }
         taken.reserved += size;
@@ -68,20 +77,20 @@ impl Room {
         Usage {
             held: taken.held,
             reserved: taken.reserved,
-            available: self.available(taken, free),
+            available: self.by_limit(taken).min(self.by_disk(taken, free)),
         }
     }
 
-    /// Bytes held are no longer free on the disk; bytes promised still are, and belong to others.
-    fn available(&self, taken: Taken, free: u64) -> u64 {
-        let by_limit = self
-            .max
+    fn by_limit(&self, taken: Taken) -> u64 {
+        self.max
             .saturating_sub(taken.held)
-            .saturating_sub(taken.reserved);
-        let by_disk = free
-            .saturating_sub(self.min_free)
-            .saturating_sub(taken.reserved);
-        by_limit.min(by_disk)
+            .saturating_sub(taken.reserved)
+    }
+
+    /// Bytes held are no longer free on the disk; bytes promised still are, and belong to others.
+    fn by_disk(&self, taken: Taken, free: u64) -> u64 {
+        free.saturating_sub(self.min_free)
+            .saturating_sub(taken.reserved)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

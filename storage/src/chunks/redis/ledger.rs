@@ -25,10 +25,14 @@ impl Ledger<'_> {
         limit: u64,
     ) -> Result<(), ChunkError> {
         let full = |left: u64| {
-            ChunkError::Full(format!(
+            let reason = format!(
                 "the upload needs {size} bytes and {left} are left: wait until files are stored, or raise max_bytes and \
                  the maxmemory of Redis"
-            ))
+            );
+            match size > limit {
+                true => ChunkError::Full(reason),
+                false => ChunkError::Busy(reason),
+            }
         };
         if size > MAX_BYTES {
             return Err(full(limit));

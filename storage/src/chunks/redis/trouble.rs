@@ -71,7 +71,7 @@ impl From<redis::ParsingError> for Trouble {
 impl From<Trouble> for ChunkError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Full(reason) => Self::Full(reason),
+            Trouble::Full(reason) => Self::Busy(reason),
             other => Self::Unavailable(other.to_string()),
         }
     }

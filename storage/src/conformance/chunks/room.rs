@@ -26,10 +26,11 @@ async fn used(cache: &dyn ChunkCache) -> (u64, u64) {
 
 async fn is_refused(cache: &dyn ChunkCache, size: u64) {
     let upload = UploadId::new();
-    assert!(
-        matches!(cache.open(upload, size).await, Err(ChunkError::Full(_))),
-        "of {size}"
-    );
+    match cache.open(upload, size).await {
+        Err(ChunkError::Busy(_)) if size <= 1000 => {}
+        Err(ChunkError::Full(_)) if size > 1000 => {}
+        other => panic!("of {size}: {other:?}"),
+    }
     assert!(matches!(
         cache.stat(upload).await,
         Err(ChunkError::NotFound(_))

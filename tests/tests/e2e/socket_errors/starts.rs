@@ -124,14 +124,14 @@ async fn a_user_gets_no_more_than_its_quota() {
 }
 
 #[tokio::test]
-async fn a_full_server_says_when_to_come_back_and_takes_the_file_then() {
+async fn a_server_at_its_bound_says_when_to_come_back_and_takes_the_file_then() {
     let mut desk = Desk::with(&[("SLUICE_CHUNKS__MAX_BYTES", "10000")]).await;
     let data = content::bytes(4, 6000);
     let first = desk.open(7, &data).await;
     let refused = refused_pipelined(
         &mut desk,
         json!({"name": "b.dat", "size": 6000}),
-        "storage-full",
+        "unavailable",
     )
     .await;
     assert_eq!(refused["retryable"], true);

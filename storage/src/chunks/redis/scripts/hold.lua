@@ -13,7 +13,7 @@ end
 if sealed then return {SEALED} end
 -- Above those that were given before everything was lost, too: they were times as well.
 local newest = math.max(tonumber(generation) + 1, time)
-local there = verified(born, tonumber(size), tonumber(held))
+local there = verified(born, tonumber(size), tonumber(held), 0)
 redis.call('HSET', record, 'generation', digits(newest), 'held', digits(there), 'touched', digits(time))
 renew(born, there, keep)
 return {DONE, newest, there}

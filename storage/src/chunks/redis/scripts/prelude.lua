@@ -18,9 +18,10 @@ local function block(born, number) return record .. ':' .. born .. ':' .. digits
 local function blocks(bytes) return math.ceil(bytes / BLOCK) end
 local function length(size, number) return math.min(BLOCK, size - number * BLOCK) end
 
--- Of the `held` bytes, those before the first block that is not there. A block has its whole length from the start.
-local function verified(born, size, held)
-  for number = 0, blocks(held) - 1 do
+-- Of the `held` bytes, those before the first block from `first` on that is not there. A block has its whole length from the
+-- start.
+local function verified(born, size, held, first)
+  for number = first, blocks(held) - 1 do
     if redis.call('STRLEN', block(born, number)) ~= length(size, number) then return number * BLOCK end
   end
   return held

@@ -8,7 +8,7 @@ if sealed then
 end
 if generation ~= ARGV[1] then return {SUPERSEDED} end
 size, held = tonumber(size), tonumber(held)
-local there = verified(born, size, held)
+local there = verified(born, size, held, 0)
 if there < held then redis.call('HSET', record, 'held', digits(there)) end
 if there < size then return {OUT_OF_ORDER, there} end
 for number = 0, blocks(size) - 1 do redis.call('PERSIST', block(born, number)) end
