@@ -285,3 +285,6 @@ pub(crate) fn check_topic(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
