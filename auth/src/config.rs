@@ -27,7 +27,7 @@ pub struct Config {
     pub max_sessions_per_user: u32,
     /// How passwords are hashed.
     pub passwords: PasswordConfig,
-    /// How many failed logins are too many.
+    /// How many failed logins are too many, for each process.
     pub login_limits: LoginLimits,
 }
 
@@ -81,7 +81,8 @@ impl Default for PasswordConfig {
     }
 }
 
-/// How many failed logins are too many, per user name.
+/// How many failed logins are too many, per user name. Each process counts for itself: where several play this role, as many
+/// times more may fail in all.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoginLimits {

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use protocol::error::ErrorCode;
-use service_kit::problem::Problem;
+use service_kit::{database::Fault, problem::Problem};
 use std::time::Duration;
 
 /// When to come back if something is not available.
@@ -24,6 +24,16 @@ pub enum OpenError {
     /// A signing key cannot be made or used.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+impl OpenError {
+    /// Whether it makes sense to try again, without anything being changed.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Users(error) => matches!(error.fault(), Fault::Unavailable | Fault::Full),
+            Self::Passwords(_) | Self::Key(_) => false,
+        }
+    }
 }
 
 /// Why a use case refused or failed.
@@ -79,6 +89,16 @@ impl From<UsersError> for AuthError {
     }
 }
 
+impl From<OpenError> for AuthError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Users(error) => error.into(),
+            OpenError::Passwords(error) => error.into(),
+            OpenError::Key(error) => Self::Tokens(error.to_string()),
+        }
+    }
+}
+
 impl AuthError {
     /// The code that callers see.
     #[must_use]
@@ -88,9 +108,8 @@ impl AuthError {
             Self::Password(PasswordError::Length) | Self::InvalidQuery(_) => {
                 ErrorCode::InvalidMessage
             }
-            Self::Password(PasswordError::Busy) | Self::Users(UsersError::Unavailable(_)) => {
-                ErrorCode::Unavailable
-            }
+            Self::Password(PasswordError::Busy) => ErrorCode::Unavailable,
+            Self::Users(error) if error.fault() != Fault::Other => ErrorCode::Unavailable,
             Self::NameTaken => ErrorCode::Conflict,
             Self::WrongCredentials | Self::RefreshRefused | Self::UnknownCaller => {
                 ErrorCode::Unauthenticated

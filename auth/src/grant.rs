@@ -46,17 +46,18 @@ impl Auth {
             .await?;
         // It may have been deleted since its password was verified.
         let user = begun.ok_or(AuthError::WrongCredentials)?;
-        self.grant(&user, session.id, &token, now)
+        self.grant(&user, session.id, &token, now).await
     }
 
     /// The pair of tokens for a login.
-    pub(crate) fn grant(
+    pub(crate) async fn grant(
         &self,
         user: &User,
         session: Uuid,
         refresh_token: &RefreshToken,
         now: Timestamp,
     ) -> Result<Grant, AuthError> {
+        self.refresh_keys(now).await?;
         let access_token = self
             .tokens
             .sign(user, session, now)

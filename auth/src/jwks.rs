@@ -7,16 +7,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
+use protocol::token::Jwks;
 use service_kit::problem::Json;
 
 pub(crate) async fn handle(State(auth): State<Auth>) -> Result<Response, AuthError> {
-    // Who asks may have met a token of a key that another instance made a moment ago.
-    auth.reload_keys(Timestamp::now())
-        .await
-        .map_err(|error| AuthError::Tokens(error.to_string()))?;
     Ok((
         [(CACHE_CONTROL, "public, max-age=60")],
-        Json(auth.tokens.published()),
+        Json(auth.published(Timestamp::now()).await?),
     )
         .into_response())
+}
+
+impl Auth {
+    /// The keys of all instances.
+    pub(crate) async fn published(&self, now: Timestamp) -> Result<Jwks, AuthError> {
+        // Who asks may have met a token of a key that another instance made a moment ago.
+        self.reload_keys(now).await?;
+        Ok(self.tokens.published())
+    }
 }

@@ -35,7 +35,7 @@ impl Auth {
             reusable_since: earlier(now, self.config.refresh_grace.duration()),
         };
         match self.users.rotate_refresh(&rotation).await? {
-            Rotated::Renewed { session, user } => self.grant(&user, session, &successor, now),
+            Rotated::Renewed { session, user } => self.grant(&user, session, &successor, now).await,
             Rotated::Unknown => Err(AuthError::RefreshRefused),
             Rotated::Reused { user_id } => {
                 tracing::warn!(%user_id, "login ended, because a refresh token was used twice");

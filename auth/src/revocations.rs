@@ -15,8 +15,9 @@ use tokio::{
 /// The longest that a request is held.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How often the table is looked at while waiting: another instance may have written to it.
-const RECHECK: Duration = Duration::from_millis(500);
+/// How often the table is looked at while waiting: another instance may have written to it. A logout there reaches those who
+/// wait here in this time, of the second that it may take until sockets are closed.
+const RECHECK: Duration = Duration::from_millis(150);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

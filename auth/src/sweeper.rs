@@ -1,20 +1,29 @@
-//! Background work: deletes what no longer matters and renews the signing key in time.
+//! Background work: reaches the database, deletes what no longer matters and renews the signing key in time.
 
 use crate::{error::OpenError, service::Auth};
 use jiff::Timestamp;
+use service_kit::postgres::pause;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Sweeps until `shutdown`. A sweep that fails is logged and done again later: nothing depends on its hour.
-pub async fn run(auth: Auth, shutdown: CancellationToken) {
+/// Works until `shutdown`. First it reaches the database, however long that takes. A sweep that fails is logged and done
+/// again later: nothing depends on its hour.
+///
+/// # Errors
+/// If the database refuses for a reason that waiting does not change.
+pub async fn run(auth: Auth, shutdown: CancellationToken) -> Result<(), OpenError> {
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        prepared = auth.until_prepared() => prepared?,
+    }
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
         if let Err(error) = auth.sweep(Timestamp::now()).await {
@@ -24,6 +33,22 @@ pub async fn run(auth: Auth, shutdown: CancellationToken) {
 }
 
 impl Auth {
+    async fn until_prepared(&self) -> Result<(), OpenError> {
+        let mut attempt = 0;
+        while self.tokens.age().is_none() {
+            match self.prepare(Timestamp::now()).await {
+                Ok(()) => tracing::info!("the accounts are available"),
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(%error, "the accounts are still not available, trying again");
+                    sleep(pause(attempt)).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), OpenError> {
         let swept = self.users.sweep(now, self.outdated(now)).await?;
         tracing::debug!(?swept, "swept the accounts");
@@ -111,6 +136,7 @@ mod tests {
         shutdown.cancel();
         tokio::time::timeout(Duration::from_secs(10), running)
             .await
+            .unwrap()
             .unwrap()
             .unwrap();
     }

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use protocol::token::{Claims, Jwk, Jwks};
 use secrecy::{ExposeSecret, SecretSlice};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 
 /// A signing key as it is kept.
@@ -32,6 +35,17 @@ pub enum KeyError {
     /// There is none.
     #[error("there is no signing key")]
     None,
+}
+
+/// Why no token can be signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignError {
+    /// No key was read yet.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The library refuses.
+    #[error(transparent)]
+    Encode(#[from] jsonwebtoken::errors::Error),
 }
 
 impl StoredKey {
@@ -65,18 +79,20 @@ pub(crate) struct Tokens {
     issuer: String,
     audience: String,
     lifetime_secs: u64,
-    keys: RwLock<Arc<Keys>>,
+    /// None until the database was reached.
+    keys: RwLock<Option<Arc<Keys>>>,
 }
 
 struct Keys {
     header: Header,
     signing: EncodingKey,
     published: Jwks,
+    read_at: Instant,
 }
 
 impl Keys {
     /// The first key signs.
-    fn load(stored: &[StoredKey]) -> Result<Arc<Self>, KeyError> {
+    fn load(stored: &[StoredKey], read_at: Instant) -> Result<Arc<Self>, KeyError> {
         let newest = stored.first().ok_or(KeyError::None)?;
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(newest.kid.clone());
@@ -89,25 +105,26 @@ impl Keys {
             header,
             signing,
             published: Jwks { keys },
+            read_at,
         }))
     }
 }
 
 impl Tokens {
-    /// Signs with the first of `keys` and publishes all.
-    pub(crate) fn new(config: &Config, keys: &[StoredKey]) -> Result<Self, KeyError> {
-        Ok(Self {
+    /// Signs as configured, as soon as there are keys.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             lifetime_secs: config.access_lifetime.duration().as_secs(),
-            keys: RwLock::new(Keys::load(keys)?),
-        })
+            keys: RwLock::default(),
+        }
     }
 
-    /// Goes on with these keys.
-    pub(crate) fn reload(&self, keys: &[StoredKey]) -> Result<(), KeyError> {
-        let keys = Keys::load(keys)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    /// Signs with the first of `keys`, which were read at `read_at`, and publishes all.
+    pub(crate) fn reload(&self, keys: &[StoredKey], read_at: Instant) -> Result<(), KeyError> {
+        let keys = Keys::load(keys, read_at)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys);
         Ok(())
     }
 
@@ -117,7 +134,7 @@ impl Tokens {
         user: &User,
         session: Uuid,
         now: Timestamp,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
+    ) -> Result<String, SignError> {
         let issued_at = now.as_second().max(0).cast_unsigned();
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -131,13 +148,19 @@ impl Tokens {
             iat: issued_at,
             exp: issued_at.saturating_add(self.lifetime_secs),
         };
-        let keys = self.current();
-        jsonwebtoken::encode(&keys.header, &claims, &keys.signing)
+        let keys = self.current().ok_or(KeyError::None)?;
+        Ok(jsonwebtoken::encode(&keys.header, &claims, &keys.signing)?)
     }
 
     /// The keys by which tokens are verified.
     pub(crate) fn published(&self) -> Jwks {
-        self.current().published.clone()
+        self.current()
+            .map_or_else(Jwks::default, |keys| keys.published.clone())
+    }
+
+    /// How long ago the keys were read, if there are any.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.current().map(|keys| keys.read_at.elapsed())
     }
 
     /// How long a token is good, in seconds.
@@ -145,7 +168,10 @@ impl Tokens {
         self.lifetime_secs
     }
 
-    fn current(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    fn current(&self) -> Option<Arc<Keys>> {
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }

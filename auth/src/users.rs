@@ -2,7 +2,12 @@
 
 #[cfg(test)]
 mod conformance;
-pub(crate) mod sqlite;
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the SQL is written once and compiled for each engine"
+)]
+mod postgres;
+mod sqlite;
 
 use crate::{names::UserName, tokens::StoredKey};
 use async_trait::async_trait;
@@ -13,12 +18,42 @@ use protocol::{
     token::Revocations,
 };
 use secrecy::SecretString;
+use service_kit::{
+    database::{Database, Fault, InvalidUrl, fault},
+    migrations::{MigrationError, Step},
+};
+use std::sync::Arc;
 use uuid::Uuid;
+
+/// Every step that made the tables what they are, oldest first.
+const STEPS: &[Step] = &[Step {
+    name: "0001_accounts",
+    sql: include_str!("../migrations/0001_accounts.sql"),
+}];
+
+/// The accounts in the database that a URL names. A file is opened, and made if it is not there; a server need not be
+/// there yet. They can be used as soon as [`Users::prepare`] has succeeded.
+///
+/// # Errors
+/// If the URL names no database, or the file can't be used.
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Users>, UsersError> {
+    Ok(match Database::parse(url)? {
+        Database::Sqlite(path) => Arc::new(sqlite::SqliteUsers::open(&path).await?),
+        Database::Postgres(server) => Arc::new(postgres::PostgresUsers::new(server)),
+    })
+}
 
 /// Accounts and what belongs to them. Each method is one transaction: it happens whole or not at all, and what it
 /// answers is on disk.
 #[async_trait]
 pub(crate) trait Users: Send + Sync {
+    /// Brings the tables up to date, or makes them. Several processes may do so at the same time. Before it has succeeded
+    /// once, everything else is not available.
+    async fn prepare(&self) -> Result<(), UsersError>;
+
+    /// Whether the accounts can be read now.
+    async fn check(&self) -> Result<(), UsersError>;
+
     /// Creates an account, or answers [`UsersError::Taken`].
     async fn create_user(&self, user: &NewUser) -> Result<(), UsersError>;
 
@@ -158,13 +193,36 @@ pub enum UsersError {
     /// There is a user of this name, perhaps in other case.
     #[error("the user name is taken")]
     Taken,
-    /// The database cannot be reached, is busy, or has no room.
+    /// The database cannot be reached, is busy, has no room, or refuses. If that happened at the end of a change, it is not
+    /// known whether it took place.
     #[error("the accounts are not available: {0}")]
-    Unavailable(#[from] sqlx::Error),
+    Database(#[from] sqlx::Error),
+    /// The database was not reached since this process has started.
+    #[error("the accounts are not available: their database was not reached yet")]
+    Unprepared,
     /// The database file cannot be created.
     #[error("the accounts cannot be opened: {0}")]
     Unopened(#[from] std::io::Error),
+    /// There is no such database.
+    #[error("the accounts cannot be opened: {0}")]
+    Url(#[from] InvalidUrl),
+    /// The tables cannot be brought up to date.
+    #[error("the accounts cannot be opened: {0}")]
+    Tables(#[from] MigrationError),
     /// The database holds what this program never wrote.
     #[error("the accounts are damaged: {0}")]
     Corrupt(String),
+}
+
+impl UsersError {
+    /// Whether it is worth trying again.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Database(error) => fault(error),
+            Self::Tables(error) => error.fault(),
+            Self::Unprepared => Fault::Unavailable,
+            Self::Unopened(_) | Self::Url(_) => Fault::Permanent,
+            Self::Taken | Self::Corrupt(_) => Fault::Other,
+        }
+    }
 }

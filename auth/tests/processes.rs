@@ -5,10 +5,9 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
-use service_kit::config::ByteSize;
+use service_kit::{config::ByteSize, postgres::testing::Scratch};
 use std::{
     env,
-    path::Path,
     process::{Child, Command, ExitCode},
 };
 use tower::ServiceExt;
@@ -25,9 +24,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let arguments: Vec<_> = env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some(CHILD) => runtime.block_on(create_admin(Path::new(&arguments[2]))),
+        Some(CHILD) => runtime.block_on(create_admin(&arguments[2])),
         _ => {
-            runtime.block_on(one_of_many_processes_makes_the_admin());
+            runtime.block_on(over_both_engines());
             ExitCode::SUCCESS
         }
     }
@@ -45,24 +44,30 @@ fn config() -> Config {
     }
 }
 
-async fn create_admin(database: &Path) -> ExitCode {
-    match admin::create(&config(), database, "root", "correct horse".into()).await {
+async fn create_admin(database_url: &str) -> ExitCode {
+    match admin::create(&config(), database_url, "root", "correct horse".into()).await {
         Ok(_) => ExitCode::SUCCESS,
         Err(admin::CreateError::Refused(AuthError::NameTaken)) => ExitCode::from(TAKEN),
         Err(error) => panic!("{error}"),
     }
 }
 
-async fn one_of_many_processes_makes_the_admin() {
+async fn over_both_engines() {
     let folder = tempfile::tempdir().expect("a folder");
-    let database = folder.path().join("auth.db");
+    let file = folder.path().join("auth.db");
+    one_of_many_processes_makes_the_admin(&format!("sqlite:{}", file.display())).await;
+    let server = Scratch::new().await;
+    one_of_many_processes_makes_the_admin(server.url()).await;
+}
+
+async fn one_of_many_processes_makes_the_admin(database_url: &str) {
     let server = auth::router(
-        Auth::open(config(), &database)
+        Auth::open(config(), database_url)
             .await
             .expect("the server opens"),
     );
 
-    let children: Vec<_> = (0..RIVALS).map(|_| start(&database)).collect();
+    let children: Vec<_> = (0..RIVALS).map(|_| start(database_url)).collect();
     let mut codes: Vec<_> = children.into_iter().map(exit_code).collect();
     codes.sort_unstable();
     let mut expected = vec![i32::from(TAKEN); RIVALS];
@@ -77,11 +82,11 @@ async fn one_of_many_processes_makes_the_admin() {
     assert_eq!(response.status(), StatusCode::OK);
 }
 
-fn start(database: &Path) -> Child {
+fn start(database_url: &str) -> Child {
     let program = env::current_exe().expect("this program");
     Command::new(program)
         .arg(CHILD)
-        .arg(database)
+        .arg(database_url)
         .spawn()
         .expect("a child")
 }

@@ -50,7 +50,7 @@ async fn keeping<U: Users>(open: &impl AsyncFn() -> U) {
     sweeping_spares_what_is_good(&open().await).await;
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
@@ -65,7 +65,7 @@ fn new_user(name: &str) -> NewUser {
     }
 }
 
-async fn user(users: &dyn Users, name: &str) -> UserId {
+pub(super) async fn user(users: &dyn Users, name: &str) -> UserId {
     let user = new_user(name);
     users.create_user(&user).await.unwrap();
     user.id
@@ -82,7 +82,7 @@ async fn login(users: &dyn Users, user_id: UserId, second: i64) -> RefreshToken 
     token
 }
 
-async fn begin(
+pub(super) async fn begin(
     users: &dyn Users,
     user_id: UserId,
     token: &RefreshToken,
@@ -234,8 +234,14 @@ async fn a_replaced_successor_ends_the_login(users: &dyn Users) {
 }
 
 async fn one_of_many_rotates(users: &dyn Users) {
-    let ada = user(users, "ada").await;
-    let token = login(users, ada, 0).await;
+    rotate_at_once(&[users]).await;
+}
+
+/// Uses one token many times at the same time, at any of several processes, without grace.
+pub(super) async fn rotate_at_once(processes: &[&dyn Users]) {
+    let name = format!("user{}", Uuid::now_v7().simple());
+    let ada = user(processes[0], &name).await;
+    let token = login(processes[0], ada, 0).await;
     let rotations: Vec<_> = (0..10)
         .map(|_| Rotation {
             family_hash: token.family_hash(),
@@ -248,9 +254,11 @@ async fn one_of_many_rotates(users: &dyn Users) {
         })
         .collect();
     let rotated = join_all(
-        rotations
+        processes
             .iter()
-            .map(|rotation| users.rotate_refresh(rotation)),
+            .cycle()
+            .zip(&rotations)
+            .map(|(users, rotation)| users.rotate_refresh(rotation)),
     )
     .await;
     let renewed = rotated

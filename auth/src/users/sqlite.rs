@@ -1,26 +1,23 @@
 //! The accounts in a SQLite file: one writer at a time, readers beside it.
 
-mod accounts;
-mod keys;
-mod migrations;
-mod revocations;
-mod row;
-mod sessions;
+#[path = "sql/mod.rs"]
+mod sql;
 
-use super::{Ended, NewSession, NewUser, Rotated, Rotation, Swept, User, Users, UsersError};
-use crate::{names::UserName, tokens::StoredKey};
-use async_trait::async_trait;
-use jiff::Timestamp;
-use protocol::{identity::Role, ids::UserId, token::Revocations};
-use service_kit::sqlite;
-use sqlx::{Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions};
+use super::{STEPS, UsersError};
+use service_kit::{migrations, sqlite};
+use sqlx::{SqlitePool, Transaction, sqlite::SqlitePoolOptions};
 use std::{
     fs::{self, File, OpenOptions},
+    future::Future,
     io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
     time::Duration,
 };
+
+/// The engine.
+type Db = sqlx::Sqlite;
+type Engine = SqliteUsers;
 
 /// How many reads run at a time.
 const READERS: u32 = 2;
@@ -29,28 +26,43 @@ const READERS: u32 = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The accounts in one file.
-pub(crate) struct SqliteUsers {
+pub(super) struct SqliteUsers {
     writer: SqlitePool,
-    reader: SqlitePool,
+    readers: SqlitePool,
 }
 
 impl SqliteUsers {
-    /// Opens the file, or creates it, and brings its tables up to date. Another process may have it open.
-    pub(crate) async fn open(path: &Path) -> Result<Self, UsersError> {
+    /// Opens the file, or creates it. Another process may have it open.
+    pub(super) async fn open(path: &Path) -> Result<Self, UsersError> {
         create_private(path)?;
         let file = sqlite::file(path, BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
         let writer = sqlite::connect(pool.clone(), 1, file.clone(), BUSY_TIMEOUT).await?;
         let read_only = file.pragma("query_only", "ON");
-        let reader = sqlite::connect(pool, READERS, read_only, BUSY_TIMEOUT).await?;
-        let users = Self { writer, reader };
-        migrations::run(&users).await?;
-        Ok(users)
+        let readers = sqlite::connect(pool, READERS, read_only, BUSY_TIMEOUT).await?;
+        Ok(Self { writer, readers })
+    }
+
+    async fn make_tables(&self) -> Result<(), UsersError> {
+        let mut connection = self.writer.acquire().await?;
+        Ok(migrations::run_on_sqlite(&mut connection, STEPS).await?)
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.readers
     }
 
     /// A transaction that may write. It takes the lock at once: one that reads first could find it taken later.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, UsersError> {
+    async fn begin(&self) -> Result<Transaction<'static, Db>, UsersError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// A file answers, or fails by itself.
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, UsersError>>,
+    ) -> Result<T, UsersError> {
+        call.await
     }
 }
 
@@ -77,84 +89,20 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-#[async_trait]
-impl Users for SqliteUsers {
-    async fn create_user(&self, user: &NewUser) -> Result<(), UsersError> {
-        accounts::create(self, user).await
-    }
-
-    async fn user_by_name(&self, name: &UserName) -> Result<Option<User>, UsersError> {
-        accounts::by_name(self, name).await
-    }
-
-    async fn user_by_id(&self, id: UserId) -> Result<Option<User>, UsersError> {
-        accounts::by_id(self, id).await
-    }
-
-    async fn permissions(&self, role: Role) -> Result<Vec<String>, UsersError> {
-        accounts::permissions(self, role).await
-    }
-
-    async fn begin_session(
-        &self,
-        session: &NewSession,
-        max_sessions: u32,
-    ) -> Result<Option<User>, UsersError> {
-        sessions::begin(self, session, max_sessions).await
-    }
-
-    async fn rotate_refresh(&self, rotation: &Rotation) -> Result<Rotated, UsersError> {
-        sessions::rotate(self, rotation).await
-    }
-
-    async fn end_sessions(
-        &self,
-        user: UserId,
-        now: Timestamp,
-    ) -> Result<Option<Ended>, UsersError> {
-        sessions::end_all(self, user, now).await
-    }
-
-    async fn revocations_after(
-        &self,
-        after: u64,
-        since: Timestamp,
-    ) -> Result<Revocations, UsersError> {
-        revocations::after(self, after, since).await
-    }
-
-    async fn ensure_signing_key(
-        &self,
-        candidate: &StoredKey,
-        renew_before: Timestamp,
-    ) -> Result<(), UsersError> {
-        keys::ensure(self, candidate, renew_before).await
-    }
-
-    async fn signing_keys(&self, retired_since: Timestamp) -> Result<Vec<StoredKey>, UsersError> {
-        keys::published(self, retired_since).await
-    }
-
-    async fn sweep(&self, now: Timestamp, outdated: Timestamp) -> Result<Swept, UsersError> {
-        let mut transaction = self.begin().await?;
-        let swept = Swept {
-            sessions: sessions::delete_expired(&mut transaction, now).await?,
-            revocations: revocations::delete_before(&mut transaction, outdated).await?,
-            keys: keys::delete_retired_before(&mut transaction, outdated).await?,
-        };
-        transaction.commit().await?;
-        Ok(swept)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::users::conformance;
+    use crate::users::{Users, conformance};
     use uuid::Uuid;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    async fn open(path: &Path) -> SqliteUsers {
+        let users = SqliteUsers::open(path).await.unwrap();
+        users.prepare().await.unwrap();
+        users
     }
 
     #[tokio::test]
@@ -162,7 +110,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         conformance::run_all(async || {
             let path = folder.path().join(Uuid::now_v7().to_string());
-            SqliteUsers::open(&path).await.unwrap()
+            open(&path).await
         })
         .await;
     }
@@ -173,7 +121,7 @@ mod tests {
         let path = folder.path().join("auth.db");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let _users = SqliteUsers::open(&path).await.unwrap();
+        let _users = open(&path).await;
         for entry in fs::read_dir(folder.path()).unwrap() {
             let path = entry.unwrap().path();
             assert_eq!(mode(&path), 0o600, "{}", path.display());
@@ -189,9 +137,7 @@ mod tests {
     #[tokio::test]
     async fn commits_are_synced_and_written_ahead() {
         let folder = tempfile::tempdir().unwrap();
-        let users = SqliteUsers::open(&folder.path().join("auth.db"))
-            .await
-            .unwrap();
+        let users = open(&folder.path().join("auth.db")).await;
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&users.writer)
             .await
@@ -206,12 +152,10 @@ mod tests {
     #[tokio::test]
     async fn readers_cannot_write() {
         let folder = tempfile::tempdir().unwrap();
-        let users = SqliteUsers::open(&folder.path().join("auth.db"))
-            .await
-            .unwrap();
+        let users = open(&folder.path().join("auth.db")).await;
         assert!(
             sqlx::query("DELETE FROM permissions")
-                .execute(&users.reader)
+                .execute(&users.readers)
                 .await
                 .is_err()
         );

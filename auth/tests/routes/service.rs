@@ -15,7 +15,6 @@ use protocol::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use service_kit::config::ByteSize;
-use std::path::PathBuf;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -56,7 +55,7 @@ impl Service {
 
     pub(crate) async fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let router = instance(&config, folder.path().join("auth.db")).await;
+        let router = instance(&config, &url(&folder)).await;
         Self {
             config,
             folder,
@@ -66,13 +65,12 @@ impl Service {
 
     /// Another instance on the same database.
     pub(crate) async fn another_instance(&self) -> Router {
-        instance(&self.config, self.folder.path().join("auth.db")).await
+        instance(&self.config, &url(&self.folder)).await
     }
 
     /// Creates an admin, and says how it calls.
     pub(crate) async fn admin(&self, name: &str) -> Caller {
-        let path = self.folder.path().join("auth.db");
-        let user_id = auth::admin::create(&self.config, &path, name, PASSWORD.into())
+        let user_id = auth::admin::create(&self.config, &url(&self.folder), name, PASSWORD.into())
             .await
             .unwrap();
         Caller {
@@ -226,6 +224,10 @@ pub(crate) async fn call(router: &Router, request: Request<Body>) -> Reply {
     }
 }
 
-async fn instance(config: &Config, path: PathBuf) -> Router {
-    auth::router(Auth::open(config.clone(), &path).await.unwrap())
+fn url(folder: &TempDir) -> String {
+    format!("sqlite:{}", folder.path().join("auth.db").display())
+}
+
+async fn instance(config: &Config, database_url: &str) -> Router {
+    auth::router(Auth::open(config.clone(), database_url).await.unwrap())
 }

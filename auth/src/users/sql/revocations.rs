@@ -1,17 +1,17 @@
 //! The numbered log of revocations.
 
-use super::{SqliteUsers, row};
+use super::{Engine, Row, Tx, row};
 use crate::users::UsersError;
 use jiff::Timestamp;
 use protocol::{
     ids::UserId,
     token::{Revocation, Revocations},
 };
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::Row as _;
 
 /// Adds a revocation and answers with its number.
 pub(super) async fn append(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     user: UserId,
     generation: u64,
     now: Timestamp,
@@ -32,16 +32,21 @@ pub(super) async fn append(
     row::unsigned(seq)
 }
 
+/// The number of the last revocation. Since writers follow one another, all before it are there to be read.
+pub(super) async fn head(users: &Engine) -> Result<u64, UsersError> {
+    let head: i64 = sqlx::query_scalar("SELECT seq FROM revocation_head WHERE id = 1")
+        .fetch_one(users.readers())
+        .await?;
+    row::unsigned(head)
+}
+
 pub(super) async fn after(
-    users: &SqliteUsers,
+    users: &Engine,
     after: u64,
     since: Timestamp,
 ) -> Result<Revocations, UsersError> {
     // The head is read first: one that comes in between is answered twice, never left out.
-    let head: i64 = sqlx::query_scalar("SELECT seq FROM revocation_head WHERE id = 1")
-        .fetch_one(&users.reader)
-        .await?;
-    let seq = row::unsigned(head)?;
+    let seq = head(users).await?;
     if seq == after {
         return Ok(Revocations {
             seq,
@@ -55,13 +60,13 @@ pub(super) async fn after(
     )
     .bind(known.cast_signed())
     .bind(since.as_microsecond())
-    .fetch_all(&users.reader)
+    .fetch_all(users.readers())
     .await?;
     let revoked = rows.iter().map(revocation).collect::<Result<_, _>>()?;
     Ok(Revocations { seq, revoked })
 }
 
-fn revocation(row: &SqliteRow) -> Result<Revocation, UsersError> {
+fn revocation(row: &Row) -> Result<Revocation, UsersError> {
     Ok(Revocation {
         user_id: row::parsed(row, "user_id")?,
         generation: row::unsigned(row.try_get("generation")?)?,
@@ -69,7 +74,7 @@ fn revocation(row: &SqliteRow) -> Result<Revocation, UsersError> {
 }
 
 pub(super) async fn delete_before(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     outdated: Timestamp,
 ) -> Result<u64, UsersError> {
     let deleted = sqlx::query("DELETE FROM revocations WHERE revoked_at < $1")

@@ -1,14 +1,14 @@
 //! Logins: begun, refreshed, ended.
 
-use super::{SqliteUsers, revocations, row};
+use super::{Engine, Row, Tx, revocations, row};
 use crate::users::{Ended, NewSession, Rotated, Rotation, User, UsersError};
 use jiff::Timestamp;
 use protocol::ids::UserId;
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::Row as _;
 use uuid::Uuid;
 
 pub(super) async fn begin(
-    users: &SqliteUsers,
+    users: &Engine,
     session: &NewSession,
     max_sessions: u32,
 ) -> Result<Option<User>, UsersError> {
@@ -39,7 +39,7 @@ pub(super) async fn begin(
 
 /// Ends the user's logins beyond `max_sessions`, those first that were refreshed longest ago.
 async fn end_stalest(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     user: UserId,
     max_sessions: u32,
 ) -> Result<(), UsersError> {
@@ -64,10 +64,7 @@ enum Held {
     Used,
 }
 
-pub(super) async fn rotate(
-    users: &SqliteUsers,
-    rotation: &Rotation,
-) -> Result<Rotated, UsersError> {
+pub(super) async fn rotate(users: &Engine, rotation: &Rotation) -> Result<Rotated, UsersError> {
     let mut transaction = users.begin().await?;
     let row = sqlx::query(
         "SELECT s.id AS session_id, s.current_hash, s.previous_hash, s.rotated_at, s.user_id,
@@ -102,7 +99,7 @@ pub(super) async fn rotate(
     Ok(rotated)
 }
 
-fn held(row: &SqliteRow, rotation: &Rotation) -> Result<Held, UsersError> {
+fn held(row: &Row, rotation: &Rotation) -> Result<Held, UsersError> {
     // Hashes of random tokens are compared: how long that takes tells nothing about a token.
     let current: &str = row.try_get("current_hash")?;
     let previous: Option<&str> = row.try_get("previous_hash")?;
@@ -117,11 +114,7 @@ fn held(row: &SqliteRow, rotation: &Rotation) -> Result<Held, UsersError> {
     })
 }
 
-async fn renew(
-    transaction: &mut Transaction<'static, Sqlite>,
-    session: Uuid,
-    rotation: &Rotation,
-) -> Result<(), UsersError> {
+async fn renew(transaction: &mut Tx, session: Uuid, rotation: &Rotation) -> Result<(), UsersError> {
     sqlx::query(
         "UPDATE sessions SET previous_hash = current_hash, current_hash = $2, rotated_at = $3, expires_at = $4
          WHERE id = $1",
@@ -138,7 +131,7 @@ async fn renew(
 /// Gives a used token another successor. The first one counts as used from now on: had a thief taken it, or caused
 /// this, then the next use of either ends the login. The time for yet another use is not prolonged.
 async fn replace(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     session: Uuid,
     rotation: &Rotation,
 ) -> Result<(), UsersError> {
@@ -151,10 +144,7 @@ async fn replace(
     Ok(())
 }
 
-async fn end(
-    transaction: &mut Transaction<'static, Sqlite>,
-    session: Uuid,
-) -> Result<(), UsersError> {
+async fn end(transaction: &mut Tx, session: Uuid) -> Result<(), UsersError> {
     sqlx::query("DELETE FROM sessions WHERE id = $1")
         .bind(session.to_string())
         .execute(&mut **transaction)
@@ -163,7 +153,7 @@ async fn end(
 }
 
 pub(super) async fn end_all(
-    users: &SqliteUsers,
+    users: &Engine,
     user: UserId,
     now: Timestamp,
 ) -> Result<Option<Ended>, UsersError> {
@@ -188,7 +178,7 @@ pub(super) async fn end_all(
 }
 
 pub(super) async fn delete_expired(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     now: Timestamp,
 ) -> Result<u64, UsersError> {
     let deleted = sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")

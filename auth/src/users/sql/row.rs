@@ -1,15 +1,16 @@
 //! From rows to types, and from types to what rows hold.
 
+use super::Row;
 use crate::users::{User, UsersError};
 use protocol::{
     identity::Role,
     ids::{TenantId, UserId},
 };
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::Row as _;
 use std::{fmt::Display, str::FromStr};
 
 /// The account in a row that has all columns of `users`.
-pub(super) fn user(row: &SqliteRow) -> Result<User, UsersError> {
+pub(super) fn user(row: &Row) -> Result<User, UsersError> {
     Ok(User {
         id: parsed::<UserId>(row, "user_id")?,
         name: row.try_get("name")?,
@@ -21,7 +22,7 @@ pub(super) fn user(row: &SqliteRow) -> Result<User, UsersError> {
 }
 
 /// The value of a column that is kept as text.
-pub(super) fn parsed<T>(row: &SqliteRow, column: &str) -> Result<T, UsersError>
+pub(super) fn parsed<T>(row: &Row, column: &str) -> Result<T, UsersError>
 where
     T: FromStr,
     T::Err: Display,

@@ -1,14 +1,14 @@
 //! Signing keys: one that signs, those before it that may still be met.
 
-use super::SqliteUsers;
+use super::{Engine, Row, Tx};
 use crate::{tokens::StoredKey, users::UsersError};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretSlice};
-use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use sqlx::Row as _;
 
 pub(super) async fn ensure(
-    users: &SqliteUsers,
+    users: &Engine,
     candidate: &StoredKey,
     renew_before: Timestamp,
 ) -> Result<(), UsersError> {
@@ -39,7 +39,7 @@ pub(super) async fn ensure(
 }
 
 pub(super) async fn published(
-    users: &SqliteUsers,
+    users: &Engine,
     retired_since: Timestamp,
 ) -> Result<Vec<StoredKey>, UsersError> {
     let rows = sqlx::query(
@@ -47,12 +47,12 @@ pub(super) async fn published(
          ORDER BY CASE WHEN retired_at IS NULL THEN 0 ELSE 1 END, created_at DESC, kid DESC",
     )
     .bind(retired_since.as_microsecond())
-    .fetch_all(&users.reader)
+    .fetch_all(users.readers())
     .await?;
     rows.iter().map(key).collect()
 }
 
-fn key(row: &SqliteRow) -> Result<StoredKey, UsersError> {
+fn key(row: &Row) -> Result<StoredKey, UsersError> {
     let kid: String = row.try_get("kid")?;
     let created_at: i64 = row.try_get("created_at")?;
     let pkcs8 = BASE64_STANDARD.decode(row.try_get::<&str, _>("pkcs8")?);
@@ -66,7 +66,7 @@ fn key(row: &SqliteRow) -> Result<StoredKey, UsersError> {
 }
 
 pub(super) async fn delete_retired_before(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Tx,
     outdated: Timestamp,
 ) -> Result<u64, UsersError> {
     let deleted = sqlx::query("DELETE FROM signing_keys WHERE retired_at < $1")
