@@ -3,14 +3,12 @@
 use crate::{
     Config,
     consumer::Gate,
-    index::{Index, IndexError, sqlite::SqliteIndex},
+    index::{self, Index, OpenError},
+    sweeper::Round,
     uploader::Uploader,
 };
 use service_kit::peer::Peer;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 use storage::{blobs::BlobStore, chunks::ChunkCache, events::Events};
 
 /// The service. Cheap to clone; clones share everything.
@@ -27,45 +25,34 @@ struct Shared {
     events: Arc<dyn Events>,
     uploader: Uploader,
     gate: Gate,
-}
-
-/// The service cannot start.
-#[derive(Debug, thiserror::Error)]
-#[error("the index of files {} cannot be opened: {source}", path.display())]
-pub struct OpenError {
-    /// The index's file.
-    path: PathBuf,
-    source: IndexError,
+    round: tokio::sync::Mutex<Round>,
 }
 
 impl FileManager {
-    /// Opens the service with its index in the SQLite file `path`, which is made if it is not there. `uploader` is asked
-    /// for files that are not yet stored and told how storing them ended.
+    /// Opens the service with the index of stored files that `index_url` names: `sqlite:<path>`, made if it is not there, or
+    /// `mongodb://<host>:<port>/<database>`, where MongoDB may be away. `uploader` is asked for files that are not yet stored
+    /// and told how storing them ended.
     ///
     /// # Errors
     /// When the index cannot be opened.
     pub async fn open(
         config: Config,
-        path: &Path,
+        index_url: &str,
         chunks: Arc<dyn ChunkCache>,
         blobs: Arc<dyn BlobStore>,
         events: Arc<dyn Events>,
         uploader: Peer,
     ) -> Result<Self, OpenError> {
-        let index = SqliteIndex::open(path, config.index_readers)
-            .await
-            .map_err(|source| OpenError {
-                path: path.to_owned(),
-                source,
-            })?;
+        let index = index::open(index_url, config.index_readers).await?;
         let shared = Shared {
             config,
-            index: Box::new(index),
+            index,
             chunks,
             blobs,
             events,
             uploader: Uploader::new(uploader),
             gate: Gate::open(),
+            round: tokio::sync::Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -104,5 +91,10 @@ impl FileManager {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.shared.gate
+    }
+
+    /// How far the sweeper has come.
+    pub(crate) fn round(&self) -> &tokio::sync::Mutex<Round> {
+        &self.shared.round
     }
 }

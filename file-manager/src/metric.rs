@@ -12,7 +12,7 @@ pub(crate) const PERSIST_SECONDS: &str = "sluice_file_manager_persist_seconds";
 /// Gauge: files that are being stored now.
 pub(crate) const IN_PROGRESS: &str = "sluice_file_manager_files_in_progress";
 
-/// Gauge: 1 while storing pauses because a store can't be reached, 0 otherwise.
+/// Gauge: 1 while storing pauses because a store or the index can't be reached, 0 otherwise.
 pub(crate) const PAUSED: &str = "sluice_file_manager_paused";
 
 /// Counter, label `from` (`blob` or `cache`): downloads begun.
@@ -21,8 +21,14 @@ pub(crate) const DOWNLOADS: &str = "sluice_file_manager_downloads_total";
 /// Counter: bytes of content handed to readers.
 pub(crate) const DOWNLOADED_BYTES: &str = "sluice_file_manager_downloaded_bytes_total";
 
-/// Counter: blobs removed because they belonged to no file.
+/// Counter: blobs, or what there was of them, removed because they belonged to no file.
 pub(crate) const SWEPT: &str = "sluice_file_manager_swept_blobs_total";
 
 /// Gauge: blobs that are in no index although nothing says that they may go.
 pub(crate) const STRAY: &str = "sluice_file_manager_stray_blobs";
+
+/// Gauge: files in the index whose blob is missing, as of the last time that all of them were looked at.
+pub(crate) const MISSING: &str = "sluice_file_manager_missing_blobs";
+
+/// Counter: index entries removed because their upload had failed.
+pub(crate) const TAKEN_BACK: &str = "sluice_file_manager_taken_back_entries_total";

@@ -247,6 +247,11 @@ impl Wiring {
             self.stores.events().await?,
         )
         .await?;
+        let probed = uploader.clone();
+        self.health.register_probe("uploader", move || {
+            let uploader = probed.clone();
+            async move { uploader.ready().await }
+        });
         self.services
             .insert(Role::Uploader, uploader::router(uploader.clone()));
         let draining = self.shutdown.draining().clone();
@@ -257,7 +262,7 @@ impl Wiring {
     async fn file_manager(&mut self) -> Result<(), StartError> {
         let file_manager = file_manager::FileManager::open(
             self.settings.file_manager.clone(),
-            path_of(self.stores.index()?),
+            self.stores.index()?,
             self.stores.chunks().await?,
             self.stores.blobs().await?,
             self.stores.events().await?,
@@ -351,8 +356,4 @@ fn watch_storing(health: &Health, file_manager: &file_manager::FileManager) {
         let paused = file_manager.paused();
         async move { paused.map_or(Ok(()), Err) }
     });
-}
-
-fn path_of(url: &str) -> &std::path::Path {
-    std::path::Path::new(url.strip_prefix("sqlite:").unwrap_or(url))
 }

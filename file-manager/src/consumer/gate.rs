@@ -3,6 +3,7 @@
 use crate::{
     FileManager,
     backoff::{Backoff, CAP},
+    index::IndexError,
     metric,
 };
 use std::sync::Arc;
@@ -83,7 +84,7 @@ pub(super) async fn watch(manager: &FileManager, shutdown: &CancellationToken) {
     shutdown.run_until_cancelled(until_shutdown).await;
 }
 
-/// Asks both stores for a sign of life.
+/// Asks the stores and the index for a sign of life.
 async fn probe(manager: &FileManager) -> Result<(), String> {
     let text = |error: &dyn std::error::Error| error.to_string();
     manager
@@ -91,6 +92,11 @@ async fn probe(manager: &FileManager) -> Result<(), String> {
         .ping()
         .await
         .map_err(|error: BlobError| text(&error))?;
+    manager
+        .index()
+        .ping()
+        .await
+        .map_err(|error: IndexError| text(&error))?;
     manager
         .chunks()
         .usage()

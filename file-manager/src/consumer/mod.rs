@@ -7,12 +7,14 @@
 //! 2. the index entry is inserted, unless it is there;
 //! 3. success is reported to the uploader, which frees the cache and tells the owner;
 //! 4. if the uploader answers that the upload ended otherwise meanwhile (another delivery of the same attempt failed for
-//!    good), the index entry is removed again;
+//!    good), the index entry is removed again; a delivery that fails for good does the same after its report, in case
+//!    another has inserted an entry since;
 //! 5. the delivery is acknowledged.
 //!
 //! The index comes before the report, so whoever was told of success finds the file. Every insert is followed by a report
-//! whose answer decides, also after a crash, since the delivery was not acknowledged: so no entry of a failed upload stays.
-//! Blobs are never removed here: a blob without an entry is the sweeper's.
+//! whose answer decides, also after a crash, since the delivery was not acknowledged. Should the queue lose that delivery,
+//! too, the sweeper finds the entry of the failed upload. Blobs are never removed here: a blob without an entry is the
+//! sweeper's.
 
 mod gate;
 mod persist;

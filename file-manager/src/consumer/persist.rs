@@ -85,8 +85,10 @@ impl Persist<'_> {
         let outcome = self.store().await?;
         let upload = self.report(&outcome).await?;
         note(&outcome);
-        if matches!(outcome, AttemptOutcome::UploadedSuccessfully { .. }) {
-            self.settle(upload.map(|upload| upload.status)).await?;
+        let status = upload.map(|upload| upload.status);
+        match outcome {
+            AttemptOutcome::UploadedSuccessfully { .. } => self.settle(status).await?,
+            AttemptOutcome::UploadFailed { .. } => self.take_back_if_ended(status).await?,
         }
         metrics::histogram!(metric::PERSIST_SECONDS).record(begun.elapsed().as_secs_f64());
         Ok(())
@@ -146,10 +148,8 @@ impl Persist<'_> {
     }
 
     async fn indexed(&self) -> Result<Option<IndexedFile>, Stopping> {
-        self.until_answered("the index", || {
-            self.manager.index().get(self.event.upload.file_id)
-        })
-        .await
+        self.ask_index(|| self.manager.index().get(self.event.upload.file_id))
+            .await
     }
 
     /// Moves the bytes; waits while a store can't be reached, since that says nothing about the file.
@@ -208,7 +208,7 @@ impl Persist<'_> {
     }
 
     async fn insert(&self, file: IndexedFile) -> Result<Result<IndexedFile, Failure>, Stopping> {
-        self.until_answered("the index", || async {
+        self.ask_index(|| async {
             match self.manager.index().insert(&file).await {
                 Ok(stored) => Ok(Ok(stored)),
                 Err(error @ IndexError::Conflict(_)) => {
@@ -236,9 +236,7 @@ impl Persist<'_> {
         let consequence = match status {
             Some(TransferStatus::UploadedSuccessfully) => "the file is stored",
             Some(status) if status.is_final() => {
-                let file = self.event.upload.file_id;
-                self.until_answered("the index", || self.manager.index().remove(file))
-                    .await?;
+                self.take_back_if_ended(Some(status)).await?;
                 "the file was stored too late and is removed: its upload has ended"
             }
             // A report on an attempt that was given up; the present one will find the file stored.
@@ -249,6 +247,39 @@ impl Persist<'_> {
         let status = status.map(TransferStatus::as_str);
         tracing::info!(status, "{consequence}");
         Ok(())
+    }
+
+    /// Removes the entry if the upload has ended without success: this delivery's own, or one that another delivery of the
+    /// same attempt wrote while this one failed.
+    async fn take_back_if_ended(&self, status: Option<TransferStatus>) -> Result<(), Stopping> {
+        match status {
+            Some(status) if status.is_final() && status != TransferStatus::UploadedSuccessfully => {
+                let file = self.event.upload.file_id;
+                self.ask_index(|| self.manager.index().remove(file)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Repeats a question to the index until it is answered; while it can't be reached, storing pauses.
+    async fn ask_index<T, F>(&self, step: impl Fn() -> F) -> Result<T, Stopping>
+    where
+        F: Future<Output = Result<T, IndexError>>,
+    {
+        let mut backoff = Backoff::new();
+        loop {
+            match step().await {
+                Ok(answer) => return Ok(answer),
+                Err(IndexError::Unavailable(reason)) => {
+                    self.manager.gate().close(&reason);
+                    self.or_stop(self.manager.gate().pass()).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the index does not answer, trying again");
+                    self.or_stop(tokio::time::sleep(backoff.step())).await?;
+                }
+            }
+        }
     }
 
     /// Repeats a step until it is answered one way or the other.

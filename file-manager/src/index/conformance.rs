@@ -1,6 +1,6 @@
 //! What every adapter of the index must do.
 
-use super::{Index, IndexError, IndexedFile, Selection};
+use super::{Index, IndexError, IndexedFile, Selection, Walked};
 use crate::sample;
 use jiff::Timestamp;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -16,6 +16,9 @@ pub(super) async fn suite(index: &dyn Index) {
     the_first_insert_counts(index).await;
     one_file_an_upload(index).await;
     removes_and_finds_missing(index).await;
+    walks_over_all(index).await;
+    bounds_are_finer_than_the_times_kept(index).await;
+    index.ping().await.unwrap();
     pages_are_those_of_a_model(index).await;
 }
 
@@ -110,6 +113,56 @@ async fn removes_and_finds_missing(index: &dyn Index) {
     assert_eq!(index.missing(&[]).await.unwrap(), []);
     // What was removed can come back.
     assert_eq!(index.insert(&removed).await.unwrap(), removed);
+}
+
+async fn walks_over_all(index: &dyn Index) {
+    let mut all = Vec::new();
+    for number in 0..25 {
+        let mut file = entry(sample::file(UserId::new(), number));
+        file.tenant = TenantId(format!("tenant {}", number % 2));
+        index.insert(&file).await.unwrap();
+        all.push(Walked {
+            file: file.info.file_id,
+            tenant: file.tenant,
+        });
+    }
+    all.sort_by_key(|entry| entry.file);
+    // Others' entries are older.
+    let mut after = Some(all[0].file);
+    let mut walked = vec![all[0].clone()];
+    loop {
+        let some = index.walk(after, 7).await.unwrap();
+        assert!(some.len() <= 7);
+        let Some(last) = some.last() else { break };
+        after = Some(last.file);
+        walked.extend(some);
+    }
+    assert_eq!(walked, all);
+    let first = index.walk(None, 1).await.unwrap();
+    assert!(
+        first[0].file < all[0].file,
+        "without a place it begins with the first"
+    );
+}
+
+async fn bounds_are_finer_than_the_times_kept(index: &dyn Index) {
+    let file = entry(sample::file(UserId::new(), 10));
+    index.insert(&file).await.unwrap();
+    let just_after = Timestamp::from_nanosecond(10_001).unwrap();
+    let owned = Selection {
+        owner: Some(file.info.owner.id),
+        ..everything(&file.tenant)
+    };
+    let from = Selection {
+        from: Some(just_after),
+        ..owned.clone()
+    };
+    assert_eq!(index.page(&from).await.unwrap(), []);
+    let to = Selection {
+        to: Some(just_after),
+        ..owned
+    };
+    assert_eq!(index.page(&to).await.unwrap(), [file.info]);
 }
 
 /// A file of the model by small numbers: owner, pool, tags, tenant, time.

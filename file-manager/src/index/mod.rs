@@ -1,6 +1,11 @@
 //! The index of stored files: what history, lists and downloads look files up in.
 
+pub mod mongodb;
+mod open;
 pub mod sqlite;
+
+pub use open::OpenError;
+pub(crate) use open::open;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -56,6 +61,15 @@ pub struct Selection {
     pub limit: u32,
 }
 
+/// An entry, as the sweeper goes over all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// The file.
+    pub file: FileId,
+    /// The tenant of the owner.
+    pub tenant: TenantId,
+}
+
 /// The port.
 #[async_trait]
 pub trait Index: Send + Sync + 'static {
@@ -89,6 +103,24 @@ pub trait Index: Send + Sync + 'static {
     /// # Errors
     /// [`IndexError::Unavailable`].
     async fn missing(&self, files: &[FileId]) -> Result<Vec<FileId>, IndexError>;
+
+    /// Entries in the order of their files' ids: those that follow `after`, or the first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`], [`IndexError::Damaged`].
+    async fn walk(&self, after: Option<FileId>, limit: u32) -> Result<Vec<Walked>, IndexError>;
+
+    /// Whether the engine answers at all.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`].
+    async fn ping(&self) -> Result<(), IndexError>;
+}
+
+/// Microseconds, rounded up: of whole microseconds `t`, those with `t >= x` are those with `t >= ceil(x)`.
+fn ceil_microsecond(time: Timestamp) -> i64 {
+    let micros = time.as_microsecond();
+    micros + i64::from(time.as_nanosecond() > i128::from(micros) * 1_000)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::{
     body::Body,
     http::{Method, Request},
 };
-use file_manager::index::{Index, IndexedFile};
+use file_manager::index::IndexedFile;
 use jiff::Timestamp;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use protocol::{

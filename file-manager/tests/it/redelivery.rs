@@ -1,17 +1,28 @@
 //! Events that come twice, late or beside another, and reports that are hard to deliver.
 
-use crate::support::{Running, World, owner_of, reached, stored_at, until, why};
+use crate::support::{Running, World, on_every_store, owner_of, reached, stored_at, until, why};
+use file_manager::index::IndexedFile;
 use protocol::{TransferStatus, upload::PersistFile};
 use storage::{
     blobs::{BlobError, BlobStore},
     faults::BlobCall,
 };
 
+on_every_store!(
+    a_redelivered_event_changes_nothing,
+    two_consumers_of_one_event_make_one_entry,
+    a_failure_beside_a_success_is_none,
+    a_report_is_repeated_until_the_uploader_takes_it,
+    what_is_not_reported_is_not_acknowledged,
+    a_file_stored_after_its_upload_failed_is_taken_back,
+    a_late_success_of_an_earlier_attempt_stays_for_the_present_one,
+    a_file_whose_upload_nobody_knows_stays,
+    an_entry_of_another_consumer_that_died_is_taken_back,
+);
+
 const CONTENT: &[u8] = b"content of a file";
 
-#[tokio::test]
-async fn a_redelivered_event_changes_nothing() {
-    let world = World::new().await;
+async fn a_redelivered_event_changes_nothing(world: &World) {
     let upload = world.stored(CONTENT).await;
     let entry = world.indexed(upload.file_id).await;
     let puts = world.blob_faults.calls(BlobCall::Put);
@@ -33,9 +44,7 @@ async fn a_redelivered_event_changes_nothing() {
     assert!(world.is_queue_empty().await);
 }
 
-#[tokio::test]
-async fn two_consumers_of_one_event_make_one_entry() {
-    let world = World::new().await;
+async fn two_consumers_of_one_event_make_one_entry(world: &World) {
     let upload = world.cached(CONTENT).await;
     let managers = [world.manager.clone(), world.second_manager().await];
     let gate = world.blob_faults.gate(BlobCall::Put);
@@ -57,9 +66,7 @@ async fn two_consumers_of_one_event_make_one_entry() {
     assert!(world.is_queue_empty().await);
 }
 
-#[tokio::test]
-async fn a_failure_beside_a_success_is_none() {
-    let world = World::new().await;
+async fn a_failure_beside_a_success_is_none(world: &World) {
     let upload = world.cached(CONTENT).await;
     let managers = [world.manager.clone(), world.second_manager().await];
     let gate = world.blob_faults.gate(BlobCall::Put);
@@ -77,9 +84,7 @@ async fn a_failure_beside_a_success_is_none() {
     assert!(world.indexed(upload.file_id).await.is_some());
 }
 
-#[tokio::test]
-async fn a_report_is_repeated_until_the_uploader_takes_it() {
-    let world = World::new().await;
+async fn a_report_is_repeated_until_the_uploader_takes_it(world: &World) {
     let upload = world.cached(CONTENT).await;
     world.uploader.set_down(true);
     let running = world.run();
@@ -98,9 +103,7 @@ async fn a_report_is_repeated_until_the_uploader_takes_it() {
     assert!(world.is_queue_empty().await);
 }
 
-#[tokio::test]
-async fn what_is_not_reported_is_not_acknowledged() {
-    let world = World::new().await;
+async fn what_is_not_reported_is_not_acknowledged(world: &World) {
     let upload = world.cached(CONTENT).await;
     world.uploader.set_down(true);
     let running = world.run();
@@ -117,9 +120,7 @@ async fn what_is_not_reported_is_not_acknowledged() {
     assert!(world.is_queue_empty().await);
 }
 
-#[tokio::test]
-async fn a_file_stored_after_its_upload_failed_is_taken_back() {
-    let world = World::new().await;
+async fn a_file_stored_after_its_upload_failed_is_taken_back(world: &World) {
     let upload = world.cached(CONTENT).await;
     let gate = world.blob_faults.gate(BlobCall::Put);
     // The service's own sweep is held back, so that what the test's own removes can be counted.
@@ -155,9 +156,7 @@ async fn a_file_stored_after_its_upload_failed_is_taken_back() {
     ));
 }
 
-#[tokio::test]
-async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one() {
-    let world = World::new().await;
+async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one(world: &World) {
     let upload = world.cached(CONTENT).await;
     let gate = world.blob_faults.gate(BlobCall::Put);
     let running = world.run();
@@ -182,9 +181,7 @@ async fn a_late_success_of_an_earlier_attempt_stays_for_the_present_one() {
     assert_eq!(world.blob_faults.calls(BlobCall::Put), 1);
 }
 
-#[tokio::test]
-async fn a_file_whose_upload_nobody_knows_stays() {
-    let world = World::new().await;
+async fn a_file_whose_upload_nobody_knows_stays(world: &World) {
     let upload = world.cached(CONTENT).await;
     world.uploader.forget(upload.upload_id);
     let running = world.run();
@@ -192,5 +189,31 @@ async fn a_file_whose_upload_nobody_knows_stays() {
     world.uploader.wait_for_reports(1).await;
     running.stop().await;
     assert!(world.indexed(upload.file_id).await.is_some());
+    assert!(world.is_queue_empty().await);
+}
+
+/// Two consumers have the event: one indexes the file and dies before it reports, while the other fails it for good.
+async fn an_entry_of_another_consumer_that_died_is_taken_back(world: &World) {
+    let upload = world.cached(CONTENT).await;
+    let index = world.index().await;
+    let mut info = upload.file().unwrap();
+    info.stored_at = Some(info.received_at);
+    let entry = IndexedFile {
+        tenant: upload.tenant.clone(),
+        info,
+    };
+    world.uploader.before_next_report(async move {
+        index.insert(&entry).await.unwrap();
+    });
+    world.fail_put(|| BlobError::Damaged(why()));
+    let running = world.run();
+    world.submit(&upload, 1).await;
+    world.uploader.wait_for_reports(1).await;
+    running.stop().await;
+    assert_eq!(
+        world.uploader.status(upload.upload_id),
+        TransferStatus::UploadFailed
+    );
+    assert_eq!(world.indexed(upload.file_id).await, None);
     assert!(world.is_queue_empty().await);
 }

@@ -1,20 +1,28 @@
 //! The index in one SQLite file: a single writer, a pool of readers, every commit synced.
 
-mod migrate;
 mod page;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use super::{Index, IndexError, IndexedFile, Selection};
+use super::{Index, IndexError, IndexedFile, Selection, Walked};
 use async_trait::async_trait;
 use protocol::{FileId, file::FileInfo};
-use service_kit::sqlite;
+use service_kit::{
+    migrations::{self, Step},
+    sqlite,
+};
 use sqlx::{QueryBuilder, Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions};
 use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration};
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The steps that make its tables. A step that was released is never changed.
+const STEPS: &[Step] = &[Step {
+    name: "0001_files",
+    sql: include_str!("../../../migrations/0001_files.sql"),
+}];
 
 /// The index in SQLite.
 pub struct SqliteIndex {
@@ -35,7 +43,11 @@ impl SqliteIndex {
         let writer = sqlite::connect(pool.clone(), 1, new, BUSY_TIMEOUT)
             .await
             .map_err(unavailable)?;
-        migrate::migrate(&writer).await?;
+        let mut connection = writer.acquire().await.map_err(unavailable)?;
+        migrations::run_on_sqlite(&mut connection, STEPS)
+            .await
+            .map_err(|error| IndexError::Unavailable(error.to_string()))?;
+        drop(connection);
         let read_only = file.pragma("query_only", "on");
         let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT)
             .await
@@ -128,6 +140,25 @@ impl Index for SqliteIndex {
             .copied()
             .filter(|file| !found.contains(&file.to_string()))
             .collect())
+    }
+
+    async fn walk(&self, after: Option<FileId>, limit: u32) -> Result<Vec<Walked>, IndexError> {
+        // Any id sorts after the empty text.
+        let after = after.map(|after| after.to_string()).unwrap_or_default();
+        let rows = sqlx::query(
+            "SELECT file_id, tenant FROM files WHERE file_id > ? ORDER BY file_id LIMIT ?",
+        )
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        rows.iter().map(rows::walked).collect()
+    }
+
+    async fn ping(&self) -> Result<(), IndexError> {
+        let asked = sqlx::query("SELECT 1").execute(&self.readers).await;
+        asked.map(drop).map_err(unavailable)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The query of one page: a single stretch of the index that fits the selection best, read backwards.
 
-use crate::index::Selection;
+use crate::index::{Selection, ceil_microsecond};
 use sqlx::{QueryBuilder, Sqlite};
 
 /// Selects the rows of `files` (as `f`) that make the page.
@@ -44,12 +44,12 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, selection: &Selection, key: &'static
     if let Some(from) = selection.from {
         query
             .push(format_args!(" AND {key}.received_at >= "))
-            .push_bind(from.as_microsecond());
+            .push_bind(ceil_microsecond(from));
     }
     if let Some(to) = selection.to {
         query
             .push(format_args!(" AND {key}.received_at < "))
-            .push_bind(to.as_microsecond());
+            .push_bind(ceil_microsecond(to));
     }
     if let Some(after) = selection.after {
         query

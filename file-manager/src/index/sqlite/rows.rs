@@ -1,6 +1,6 @@
 //! Rows to files and back.
 
-use super::{IndexError, IndexedFile, unavailable};
+use super::{IndexError, IndexedFile, Walked, unavailable};
 use jiff::Timestamp;
 use protocol::{FileId, TenantId, file::FileInfo, identity::Owner};
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction, sqlite::SqliteRow};
@@ -79,6 +79,14 @@ fn refused(file: FileId, error: sqlx::Error) -> IndexError {
 /// The tenant of a row of `files`.
 pub(super) fn tenant(row: &SqliteRow) -> Result<TenantId, IndexError> {
     column(row, "tenant").map(TenantId)
+}
+
+/// The file and the tenant of a row of `files`.
+pub(super) fn walked(row: &SqliteRow) -> Result<Walked, IndexError> {
+    Ok(Walked {
+        file: parsed(row, "file_id")?,
+        tenant: tenant(row)?,
+    })
 }
 
 /// The file of a row of `files`, without its tags.

@@ -32,15 +32,14 @@ async fn several_open_one_file_at_once() {
 async fn an_index_of_a_newer_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(&folder).await.unwrap();
-    sqlx::query("INSERT INTO migrations (version) VALUES (1000)")
-        .execute(&index.writer)
-        .await
-        .unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (1000, 'newer', TRUE, x'00', 0)";
+    sqlx::query(newer).execute(&index.writer).await.unwrap();
     drop(index);
     let Err(error) = open(&folder).await else {
         panic!("it was opened")
     };
-    assert!(error.to_string().contains("newer version"), "{error}");
+    assert!(error.to_string().contains("newer program"), "{error}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A file manager on real disk adapters, between a queue and an uploader that tests can see into.
 
+mod database;
 mod uploader;
 mod watched;
 
@@ -10,9 +11,10 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode},
 };
+use database::Database;
 use file_manager::{
     Config, FileManager,
-    index::{Index, IndexedFile, sqlite::SqliteIndex},
+    index::{Index, IndexedFile, mongodb::MongoIndex, sqlite::SqliteIndex},
 };
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -40,6 +42,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// A file manager and everything around it.
 pub(crate) struct World {
     folder: tempfile::TempDir,
+    /// Where blobs and index are, if not in the folder.
+    database: Option<Database>,
     pub(crate) chunks: Arc<dyn ChunkCache>,
     pub(crate) blobs: Arc<Watched>,
     pub(crate) blob_faults: Script<BlobCall, BlobError>,
@@ -66,15 +70,19 @@ pub(crate) struct Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let config = Config {
-            sweep_interval: Millis::days(1),
-            sweep_grace: Millis(0),
-            ..Config::default()
-        };
-        Self::with(config).await
+        Self::with(swept_at_once()).await
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::on(None, config).await
+    }
+
+    /// With blobs and index in MongoDB.
+    pub(crate) async fn on_mongodb() -> Self {
+        Self::on(Some(Database::new()), swept_at_once()).await
+    }
+
+    async fn on(database: Option<Database>, config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = |name: &str| format!("disk:{}", folder.path().join(name).display());
         let options = ChunkOptions {
@@ -83,15 +91,17 @@ impl World {
         };
         let chunks = storage::open_chunks(&url("chunks"), &options).await;
         let chunks = Arc::new(FaultyChunks::new(chunks.unwrap()));
-        let blobs = FaultyBlobs::new(storage::open_blobs(&url("blobs")).await.unwrap());
+        let blobs_url = database
+            .as_ref()
+            .map_or_else(|| url("blobs"), |there| there.url.clone());
+        let blobs = FaultyBlobs::new(storage::open_blobs(&blobs_url).await.unwrap());
         let (chunk_faults, blob_faults) = (chunks.script(), blobs.script());
         let blobs = Arc::new(Watched::new(Arc::new(blobs)));
         let events = storage::open_events("local:").await.unwrap();
         let uploader = Uploader::default();
-        let path = folder.path().join("index.db");
         let manager = FileManager::open(
             config.clone(),
-            &path,
+            &index_url(&folder, database.as_ref()),
             chunks.clone(),
             blobs.clone(),
             events.clone(),
@@ -102,6 +112,7 @@ impl World {
         let peer = Peer::local("file-manager", file_manager::router(manager.clone()));
         Self {
             folder,
+            database,
             chunks,
             blobs,
             blob_faults,
@@ -114,15 +125,21 @@ impl World {
         }
     }
 
+    /// The file of an index that is one.
     fn index_path(&self) -> PathBuf {
         self.folder.path().join("index.db")
     }
 
     /// Another instance over the same stores, queue and index.
     pub(crate) async fn second_manager(&self) -> FileManager {
+        self.manager_with(self.config.clone()).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn manager_with(&self, config: Config) -> FileManager {
         FileManager::open(
-            self.config.clone(),
-            &self.index_path(),
+            config,
+            &index_url(&self.folder, self.database.as_ref()),
             self.chunks.clone(),
             self.blobs.clone(),
             self.events.clone(),
@@ -132,16 +149,28 @@ impl World {
         .unwrap()
     }
 
+    /// Leaves nothing in MongoDB. What a test that failed has left stays, to be looked at.
+    pub(crate) async fn clean(self) {
+        if let Some(database) = self.database {
+            database.drop().await;
+        }
+    }
+
     /// Starts the background work.
     pub(crate) fn run(&self) -> Running {
         Running::start(self.manager.clone())
     }
 
     /// The index, by a connection of its own.
-    pub(crate) async fn index(&self) -> SqliteIndex {
-        SqliteIndex::open(&self.index_path(), std::num::NonZeroU32::MIN)
-            .await
-            .unwrap()
+    pub(crate) async fn index(&self) -> Box<dyn Index> {
+        match &self.database {
+            Some(database) => Box::new(MongoIndex::open(&database.url).await.unwrap()),
+            None => {
+                let path = self.index_path();
+                let index = SqliteIndex::open(&path, std::num::NonZeroU32::MIN).await;
+                Box::new(index.unwrap())
+            }
+        }
     }
 
     pub(crate) async fn indexed(&self, file: FileId) -> Option<IndexedFile> {
@@ -310,6 +339,44 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 }
+
+fn swept_at_once() -> Config {
+    Config {
+        sweep_interval: Millis::days(1),
+        sweep_grace: Millis(0),
+        ..Config::default()
+    }
+}
+
+fn index_url(folder: &tempfile::TempDir, database: Option<&Database>) -> String {
+    let path = folder.path().join("index.db");
+    database.map_or_else(
+        || format!("sqlite:{}", path.display()),
+        |there| there.url.clone(),
+    )
+}
+
+/// Runs tests over every kind of blob store and index; each is a function that takes a world.
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(&crate::support::World::new().await).await;
+            })+
+        }
+
+        mod mongodb {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let world = crate::support::World::on_mongodb().await;
+                super::$test(&world).await;
+                world.clean().await;
+            })+
+        }
+    };
+}
+pub(crate) use on_every_store;
 
 pub(crate) fn caller(name: &str, role: Role) -> Caller {
     Caller {

@@ -36,6 +36,7 @@ struct Known {
     refused: usize,
     page_limit: Option<u32>,
     before_answer: Option<BoxFuture<'static, ()>>,
+    before_report: Option<BoxFuture<'static, ()>>,
 }
 
 impl Uploader {
@@ -98,6 +99,11 @@ impl Uploader {
         self.known().before_answer = Some(event.boxed());
     }
 
+    /// The next report is taken only after this has happened.
+    pub(crate) fn before_next_report(&self, event: impl Future<Output = ()> + Send + 'static) {
+        self.known().before_report = Some(event.boxed());
+    }
+
     async fn let_happen(&self) {
         let event = self.known().before_answer.take();
         if let Some(event) = event {
@@ -137,6 +143,10 @@ async fn update(
     State(uploader): State<Uploader>,
     Json(report): Json<UpdateStatus>,
 ) -> Result<Json<StatusUpdated>, Problem> {
+    let event = uploader.known().before_report.take();
+    if let Some(event) = event {
+        event.await;
+    }
     let mut known = uploader.answering()?;
     known.reports.push(report.clone());
     let upload = known

@@ -75,6 +75,10 @@ impl BlobStore for Watched {
         self.inner.list().await
     }
 
+    async fn missing(&self, files: &[FileId]) -> Result<Vec<FileId>, BlobError> {
+        self.inner.missing(files).await
+    }
+
     async fn ping(&self) -> Result<(), BlobError> {
         self.inner.ping().await
     }

@@ -1,9 +1,18 @@
-//! The sweeper: removes blobs that belong to no file.
+//! The sweeper: finds what crashes and lost deliveries left behind.
 //!
-//! Such a blob is left behind when its upload ended as failed although it was stored late, or when a process died in
-//! between. A blob goes only on evidence: it is in no index *and* the uploader says that its upload ended without success.
-//! A blob of an upload that nobody knows, or that is said to be stored, stays: rather a few bytes too many than the files
-//! of an index that was lost.
+//! - A blob, or a part of one, that belongs to no file: left when its upload ended as failed although it was stored late, or
+//!   when a process died in between. It goes only on evidence: it is in no index *and* the uploader says that its upload
+//!   ended without success. A blob of an upload that nobody knows, or that is said to be stored, stays: rather a few bytes
+//!   too many than the files of an index that was lost. What there is of an upload under way is what the next attempt goes
+//!   on from.
+//! - An index entry without a blob. The blob is stored before the entry is written, so no crash makes one: content was lost,
+//!   or stores were restored from backups of different times. It is reported and stays: the content may come back, and
+//!   nobody is helped by a file that vanishes from the lists.
+//! - An index entry of an upload that has failed: its owner was told so, and it is removed.
+//!
+//! Several processes may sweep at once: each step is decided by what it finds, and may be done twice.
+
+mod entries;
 
 use crate::{FileManager, index::IndexError, metric};
 use futures::{StreamExt, TryStreamExt};
@@ -16,6 +25,8 @@ use std::{
 use storage::blobs::{BlobError, StoredBlob};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use entries::Round;
 
 /// How many blobs are looked up in the index at once.
 const BATCH: usize = 500;
@@ -37,12 +48,16 @@ pub enum SweepError {
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Blobs removed.
+    /// Blobs, or parts of some, removed.
     pub removed: u64,
-    /// Blobs of uploads under way, which wait for their index entry.
+    /// Blobs, or parts of some, of uploads under way, which wait for their index entry.
     pub pending: u64,
     /// Blobs that are in no index although nothing says that they may go.
     pub stray: u64,
+    /// Files in the index, of those looked at this time, whose blob is missing.
+    pub missing: u64,
+    /// Index entries removed because their upload had failed.
+    pub taken_back: u64,
 }
 
 /// Sweeps now and then until shutdown.
@@ -58,8 +73,8 @@ pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
         loop {
             ticks.tick().await;
             match manager.sweep().await {
-                Ok(swept) => tracing::debug!(?swept, "looked for blobs that belong to no file"),
-                Err(error) => tracing::warn!(%error, "a sweep of the blob store ended early"),
+                Ok(swept) => tracing::debug!(?swept, "looked for what was left behind"),
+                Err(error) => tracing::warn!(%error, "a sweep ended early"),
             }
         }
     };
@@ -67,11 +82,20 @@ pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
 }
 
 impl FileManager {
-    /// Removes the blobs that belong to no file and are older than the configured grace.
+    /// Removes the blobs that belong to no file and are older than the configured grace, and looks at a part of the index
+    /// for entries that lack their blob or are of failed uploads.
     ///
     /// # Errors
     /// When the blob store, the index or the uploader does not answer.
     pub async fn sweep(&self) -> Result<Swept, SweepError> {
+        let mut swept = Swept::default();
+        // First, so that what it lays bare goes in the same sweep.
+        self.sweep_entries(&mut swept).await?;
+        self.sweep_blobs(&mut swept).await?;
+        Ok(swept)
+    }
+
+    async fn sweep_blobs(&self, swept: &mut Swept) -> Result<(), SweepError> {
         let grace = self.config().sweep_grace.duration();
         let settled_before = SystemTime::now()
             .checked_sub(grace)
@@ -84,7 +108,6 @@ impl FileManager {
                 .try_filter(is_old)
                 .try_chunks(BATCH)
         );
-        let mut swept = Swept::default();
         while let Some(batch) = batches.next().await {
             let files: Vec<FileId> = batch
                 .map_err(|error| error.1)?
@@ -92,13 +115,13 @@ impl FileManager {
                 .map(|blob| blob.file)
                 .collect();
             for file in self.index().missing(&files).await? {
-                self.judge(file, &mut swept).await?;
+                self.judge(file, swept).await?;
             }
         }
         metrics::counter!(metric::SWEPT).increment(swept.removed);
         // Far below 2^53, where a float would begin to round.
         metrics::gauge!(metric::STRAY).set(swept.stray as f64);
-        Ok(swept)
+        Ok(())
     }
 
     /// Decides on a blob that is in no index, and removes it if it may go.
