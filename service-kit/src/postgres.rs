@@ -51,7 +51,8 @@ const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A database of a server, and how to log in. It is shown without the password.
 #[derive(Clone)]
 pub struct Server {
-    options: PgConnectOptions,
+    /// There is much to it, and whoever names a database passes it on.
+    options: Box<PgConnectOptions>,
 }
 
 impl Server {
@@ -66,20 +67,19 @@ impl Server {
         }
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| InvalidUrl::Postgres(error.to_string()))?;
-        Ok(Self { options })
+        Ok(Self {
+            options: Box::new(options),
+        })
     }
 
     /// How to connect so that names without a schema mean those of `schema` alone. A frozen process gives its locks up, and
     /// what takes long is ended by the server.
     #[must_use]
     pub fn options(&self, schema: &str) -> PgConnectOptions {
-        let options = match self.options.get_application_name() {
-            Some(_) => self.options.clone(),
-            None => self
-                .options
-                .clone()
-                .application_name(&format!("sluice-{schema}")),
-        };
+        let mut options = (*self.options).clone();
+        if options.get_application_name().is_none() {
+            options = options.application_name(&format!("sluice-{schema}"));
+        }
         let schema = quoted(schema);
         options
             .options([

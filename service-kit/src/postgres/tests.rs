@@ -136,7 +136,10 @@ async fn writers_follow_one_another() {
     for done in writers.await {
         done.unwrap();
     }
-    assert_eq!(sum(&server.pool(SCHEMA, 1)).await.unwrap(), (1..=42).sum::<i64>());
+    assert_eq!(
+        sum(&server.pool(SCHEMA, 1)).await.unwrap(),
+        (1..=42).sum::<i64>()
+    );
 }
 
 #[tokio::test]
