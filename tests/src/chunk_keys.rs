@@ -3,7 +3,10 @@
 use protocol::UploadId;
 use std::collections::BTreeSet;
 
-/// The uploads that a key beginning with `prefix` names, whatever kind of key it is.
+/// What was being read when it was removed stays so long for its readers, in milliseconds, and goes by itself.
+const FOR_READERS: i64 = 60_000;
+
+/// The uploads that a key beginning with `prefix` names, whatever kind of key it is, unless it is about to go by itself.
 ///
 /// # Panics
 /// When Redis can't be asked.
@@ -15,8 +18,18 @@ pub fn uploads(redis_url: &str, prefix: &str) -> BTreeSet<String> {
         .arg(format!("{prefix}*"))
         .query(&mut connection)
         .expect("Redis answers");
-    keys.iter().flat_map(|key| named(key)).collect()
+    let mut left = redis::pipe();
+    for key in &keys {
+        left.cmd("PTTL").arg(key);
+    }
+    let left: Vec<i64> = left.query(&mut connection).expect("Redis answers");
+    let stay = keys.iter().zip(left);
+    let stay = stay.filter(|(_, left)| *left == NO_END || *left > FOR_READERS);
+    stay.flat_map(|(key, _)| named(key)).collect()
 }
+
+/// What `PTTL` says of a key that stays until it is removed.
+const NO_END: i64 = -1;
 
 /// The ids of uploads in a key.
 fn named(key: &str) -> impl Iterator<Item = String> {

@@ -85,6 +85,8 @@ impl Stage {
         let stores = namespace.stores(&engines.urls());
         let mut plan = Plan::new(stores, 2, folder.path())
             .set("SLUICE_CHUNKS__MAX_BYTES", CACHE)
+            // So that uploads move often.
+            .set("SLUICE_GATEWAY__CHUNK_BYTES", "64 KiB")
             // The whole story of each user is read at the end.
             .set("SLUICE_GATEWAY__REPLAY_LIMIT", "100000");
         for (name, value) in CHEAP {
