@@ -126,8 +126,13 @@ async fn an_upload_goes_on_from_the_first_block_that_was_lost() {
     let block = expected / 3;
     assert!((1_000_000..=1 << 20).contains(&block), "{expected}");
 
-    // Who takes hold of it is told the truth; so is who seals it.
+    // Who reads it or takes hold of it is told the truth; so is who seals it.
     lose_block(&server, 1).await;
+    let refused = cache.read(upload, 0..block * 3).await.map(drop);
+    assert!(
+        matches!(refused, Err(ChunkError::OutOfOrder { expected }) if expected == block),
+        "{refused:?}"
+    );
     let hold = cache.resume(upload).await.expect("it is there");
     assert_eq!(hold.held, block);
     let start = usize::try_from(block).expect("it is in memory");
@@ -166,7 +171,7 @@ async fn what_broke_off_between_entering_and_making_is_listed_and_can_be_removed
     let age = listed[0].touched.elapsed().unwrap_or_default();
     assert!(age.as_secs() < 60, "touched {:?}", listed[0].touched);
     let full = cache.open(UploadId::new(), 200).await;
-    assert!(matches!(full, Err(ChunkError::Full(_))), "{full:?}");
+    assert!(matches!(full, Err(ChunkError::Busy(_))), "{full:?}");
     // Going on with it needs no more room.
     cache.open(upload, 900).await.expect("it was promised");
     cache.remove(upload).await.expect("it can be removed");

@@ -20,9 +20,9 @@ async fn a_full_redis_refuses_bytes_and_does_everything_else() {
     server.ask::<()>("SETRANGE other 70000000 x").await;
 
     let refused = append(&*cache, open, hold, &bytes[1_000_000..]).await;
-    assert!(matches!(refused, Err(ChunkError::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ChunkError::Busy(_))), "{refused:?}");
     let refused = cache.open(UploadId::new(), 10).await;
-    assert!(matches!(refused, Err(ChunkError::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ChunkError::Busy(_))), "{refused:?}");
     assert_eq!(cache.list().await.expect("it can be listed").len(), 2);
     assert_eq!(cache.usage().await.expect("it is known").available, 0);
     hold = cache.resume(open).await.expect("it is there");
@@ -59,7 +59,7 @@ async fn no_more_is_promised_than_redis_may_take() {
     let first = UploadId::new();
     cache.open(first, 60 * MIB).await.expect("there is room");
     let refused = cache.open(UploadId::new(), 11 * MIB).await;
-    assert!(matches!(refused, Err(ChunkError::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ChunkError::Busy(_))), "{refused:?}");
     let usage = cache.usage().await.expect("it is known");
     assert_eq!((usage.held, usage.reserved), (0, 60 * MIB));
     assert!(usage.available <= 10 * MIB, "{usage:?}");
