@@ -1,18 +1,21 @@
 //! Verifies access tokens without asking anyone: keys and revocations are followed in the background.
 
+mod floors;
+
 use crate::refusals;
+use floors::Floors;
 use http::Method;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use protocol::{
     ErrorCode, Refusal, UserId,
     identity::Caller,
-    token::{Claims, Jwks, Revocations},
+    token::{Claims, Jwks, Revocation, Revocations},
 };
 use service_kit::peer::{Peer, PeerError};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::{
@@ -62,8 +65,7 @@ pub(crate) struct Tokens {
     rules: TokenRules,
     keys: RwLock<HashMap<String, DecodingKey>>,
     keys_asked: tokio::sync::Mutex<Option<Instant>>,
-    /// Each user's lowest generation that is still good.
-    floors: Mutex<HashMap<UserId, u64>>,
+    floors: Mutex<Floors>,
     seen: watch::Sender<Seen>,
     revoked: broadcast::Sender<(UserId, u64)>,
 }
@@ -118,8 +120,11 @@ impl Tokens {
 
     /// Whether tokens of this generation are good no more.
     pub(crate) fn is_revoked(&self, user: UserId, generation: u64) -> bool {
-        let floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
-        floors.get(&user).is_some_and(|floor| generation < *floor)
+        self.floors().is_revoked(user, generation)
+    }
+
+    fn floors(&self) -> MutexGuard<'_, Floors> {
+        self.floors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the revocation of this number is known here, so that whoever caused it can rely on it.
@@ -177,18 +182,25 @@ impl Tokens {
             .cloned()
     }
 
+    /// Learns of the keys that there are now.
     async fn load_keys(&self) -> Result<(), PeerError> {
+        let wanted = Instant::now();
         let mut asked = self.keys_asked.lock().await;
-        if asked.is_some_and(|at| at.elapsed() < KEYS_EVERY) {
-            return Ok(());
+        if let Some(at) = *asked {
+            if at > wanted {
+                return Ok(());
+            }
+            // A key may be younger than the last answer, and whoever holds its token must not be told that it is no good.
+            tokio::time::sleep_until(at + KEYS_EVERY).await;
         }
+        let asking = Instant::now();
         let jwks: Jwks = self.auth.get_json("/.well-known/jwks.json").await?;
         let keys = jwks
             .keys
             .into_iter()
             .filter_map(|key| Some((key.kid, DecodingKey::from_ed_components(&key.x).ok()?)));
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
-        *asked = Some(Instant::now());
+        *asked = Some(asking);
         Ok(())
     }
 
@@ -205,6 +217,9 @@ impl Tokens {
     async fn ask_for_news(&self) -> Result<(), PeerError> {
         let begun = Instant::now();
         let Seen { seq, at } = *self.seen.borrow();
+        let is_anew = self.floors().are_many();
+        // From the beginning on one is told of all that still matter.
+        let seq = if is_anew { 0 } else { seq };
         let is_behind = at.is_none_or(|at| begun - at > BEHIND);
         let wait = if is_behind { Duration::ZERO } else { POLL };
         let path = format!("/auth/revocations?after={seq}&wait_ms={}", wait.as_millis());
@@ -216,29 +231,24 @@ impl Tokens {
             .await?;
         // When the answer came says nothing: this process may have been frozen since. There was no news until the wait was over.
         let known_at = if news.seq == seq { begun + wait } else { begun };
-        self.learn(&news, known_at.min(Instant::now()));
+        let unknown = if is_anew {
+            self.floors().replace(&news.revoked)
+        } else {
+            self.floors().raise(&news.revoked)
+        };
+        self.learn(news.seq, &unknown, known_at.min(Instant::now()));
         Ok(())
     }
 
-    /// Takes in what was so at this time.
-    fn learn(&self, news: &Revocations, at: Instant) {
-        {
-            let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
-            for revocation in &news.revoked {
-                let floor = floors.entry(revocation.user_id).or_default();
-                *floor = revocation.generation.max(*floor);
-            }
-        }
-        for revocation in &news.revoked {
+    /// Tells of what is revoked, all of which was known at this time.
+    fn learn(&self, seq: u64, unknown: &[Revocation], at: Instant) {
+        for revocation in unknown {
             // Nobody listening is fine: there is no session to close.
             let _ = self
                 .revoked
                 .send((revocation.user_id, revocation.generation));
         }
-        self.seen.send_replace(Seen {
-            seq: news.seq,
-            at: Some(at),
-        });
+        self.seen.send_replace(Seen { seq, at: Some(at) });
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 use axum::{Router, extract::Query, routing::get};
+use futures::future::join_all;
+use protocol::token::Jwk;
 use serde::Deserialize;
 use service_kit::{
     config::Secret,
@@ -168,4 +170,35 @@ async fn news_are_waited_for_unless_one_is_behind() {
     let begun = Instant::now();
     tokens.ask_for_news().await.unwrap();
     assert_eq!(tokens.seen.borrow().at, Some(begun));
+}
+
+/// An auth that publishes another key each time, and counts how often it was asked.
+fn changing(asked: Arc<AtomicU64>) -> Router {
+    let handle = async move || {
+        let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let key = Jwk {
+            kid: format!("key{number}"),
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            alg: "EdDSA".to_owned(),
+            usage: "sig".to_owned(),
+            x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned(),
+        };
+        Json(Jwks { keys: vec![key] })
+    };
+    Router::new().route("/.well-known/jwks.json", get(handle))
+}
+
+/// Another replica of auth may have made it since.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_younger_than_the_last_answer_is_found() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let tokens = tokens(Peer::local("auth", changing(asked.clone())));
+    for expected in ["key1", "key2"] {
+        tokens.load_keys().await.unwrap();
+        assert!(tokens.key(expected).is_some(), "{expected}");
+    }
+    let at_once = join_all((0..50).map(|_| tokens.load_keys())).await;
+    assert!(at_once.iter().all(Result::is_ok));
+    assert_eq!(asked.load(Ordering::SeqCst), 3, "one answer serves all");
 }
