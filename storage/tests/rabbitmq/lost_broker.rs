@@ -206,3 +206,41 @@ async fn a_frozen_broker_is_unavailable_soon_and_used_again_when_it_wakes() {
     until("one can listen", async || events.listen().await.is_ok()).await;
     events.bind(Shard::ADMIN).await.expect("it answers");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_short_of_memory_takes_no_work_but_still_hears_of_work_that_is_done() {
+    let node = Node::start().await;
+    let events = open_events(&node.url("full")).await.expect("it is there");
+    events
+        .queue(vec![work(1), work(1)])
+        .await
+        .expect("it answers");
+    let mut consumer = events.consume(1).await.expect("it answers");
+    let first = consumer.next().await.expect("there is work");
+    node.limit_memory("1MB").await;
+    until("publishers are refused", async || {
+        let queued = within(SOON, "queueing", events.queue(vec![work(2)])).await;
+        matches!(queued, Err(EventError::Unavailable(reason)) if reason.contains("short of memory"))
+    })
+    .await;
+    first.ack().await.expect("answers are taken");
+    let second = within(SOON, "the next", consumer.next()).await;
+    let second = second.expect("there is more");
+    assert_eq!(second.event().attempt, 1);
+    second.ack().await.expect("answers are taken");
+
+    node.limit_memory("512MB").await;
+    until("work can be queued again", async || {
+        events.queue(vec![work(3)]).await.is_ok()
+    })
+    .await;
+    loop {
+        // What was queued in vain may come, too.
+        let delivery = consumer.next().await.expect("there is more");
+        let attempt = delivery.event().attempt;
+        delivery.ack().await.expect("it is taken");
+        if attempt == 3 {
+            return;
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A broker that a test may kill and freeze: its own node, in a folder of its own.
 
+use lapin::{Connection, ConnectionProperties};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
@@ -8,15 +9,14 @@ use std::{
     process::{Child, Command, Stdio},
     time::Duration,
 };
-use storage::{events::Events, open_events};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Nodes are heavy: one at a time.
 static ONE: Mutex<()> = Mutex::const_new(());
 
-/// Where Debian puts the script; its wrapper on the path insists on another user and folder.
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Where Debian puts the scripts; their wrapper on the path insists on another user and folder.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 
 /// How long a node may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -123,10 +123,39 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
+    /// Sets how much memory the node thinks it has; with very little it takes nothing from publishers.
+    pub(crate) async fn limit_memory(&self, limit: &str) {
+        let node = format!("test{}@localhost", self.port);
+        let mut command =
+            tokio::process::Command::from(self.command(&format!("{SCRIPTS}/rabbitmqctl")));
+        command.args([
+            "-n",
+            &node,
+            "set_vm_memory_high_watermark",
+            "absolute",
+            limit,
+        ]);
+        let done = command
+            .output()
+            .await
+            .expect("it comes with rabbitmq-server");
+        assert!(done.status.success(), "{done:?}");
+    }
+
     fn spawn(&self) -> Child {
         let log = File::create(self.path("log")).expect("a new file");
+        self.command(&format!("{SCRIPTS}/rabbitmq-server"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("it is open"))
+            .stderr(log)
+            .spawn()
+            .expect("rabbitmq-server is installed")
+    }
+
+    fn command(&self, program: &str) -> Command {
         let folder = |name: &str| self.path(name).into_os_string();
-        Command::new(SERVER)
+        let mut command = Command::new(program);
+        command
             .env("HOME", folder("home"))
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
@@ -141,20 +170,15 @@ impl Node {
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}",
-            )
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("it is open"))
-            .stderr(log)
-            .spawn()
-            .expect("rabbitmq-server is installed")
+            );
+        command
     }
 
     async fn answers(&self) -> bool {
-        let url = self.url("probe");
-        let Ok(events) = open_events(&url).await else {
-            return false;
-        };
-        events.tell(Vec::new()).await.is_ok()
+        let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
+        let connected = Connection::connect(&url, ConnectionProperties::default());
+        let connected = tokio::time::timeout(Duration::from_secs(5), connected).await;
+        connected.is_ok_and(|connected| connected.is_ok())
     }
 
     fn signal(&self, signal: Signal) {
