@@ -224,7 +224,7 @@ pub(crate) async fn run(
                 model.hold(cache.resume(model.id).await, false);
             }
             Step::Append { upload, parts, age } => {
-                models[upload].append(&*cache, &parts, age).await
+                models[upload].append(&*cache, &parts, age).await;
             }
             Step::Seal { upload, age } => models[upload].seal(&*cache, age).await,
             Step::Remove(number) => {
