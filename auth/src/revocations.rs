@@ -17,7 +17,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// How often the table is looked at while waiting: another instance may have written to it. A logout there reaches those who
 /// wait here in this time, of the second that it may take until sockets are closed.
-const RECHECK: Duration = Duration::from_millis(150);
+const RECHECK: Duration = Duration::from_millis(100);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,12 +47,13 @@ impl Auth {
         let mut announced = self.feed.subscribe();
         loop {
             let since = self.outdated(Timestamp::now());
+            // Reading may take long: what it answers is what was there when it began.
+            let read_at = Instant::now();
             let revocations = self.users.revocations_after(after, since).await?;
-            let now = Instant::now();
-            if revocations.seq != after || now >= deadline {
+            if revocations.seq != after || read_at >= deadline {
                 return Ok(revocations);
             }
-            let recheck = deadline.min(now + RECHECK);
+            let recheck = deadline.min(read_at + RECHECK);
             // Either way the table says whether there is something.
             let _ = timeout_at(recheck, announced.changed()).await;
         }
