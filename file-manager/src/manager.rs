@@ -7,6 +7,7 @@ use crate::{
     sweeper::Round,
     uploader::Uploader,
 };
+use protocol::FileId;
 use service_kit::peer::Peer;
 use std::sync::Arc;
 use storage::{blobs::BlobStore, chunks::ChunkCache, events::Events};
@@ -57,6 +58,23 @@ impl FileManager {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Whether files can be stored and found: the index answers, and storing does not pause.
+    ///
+    /// # Errors
+    /// What is missing, to follow its name.
+    pub async fn ready(&self) -> Result<(), String> {
+        if let Some(reason) = self.paused() {
+            return Err(reason.to_string());
+        }
+        match self.index().missing(&[FileId::new()]).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "not ready");
+                Err("can't use its index".to_owned())
+            }
+        }
     }
 
     /// Why storing pauses, if it does: a store can't be reached. For readiness.

@@ -109,6 +109,19 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Whether tokens can be judged; all else a client asks for may still be answered when one engine or another is away.
+    ///
+    /// # Errors
+    /// What is missing, to follow its name.
+    pub async fn ready(&self) -> Result<(), String> {
+        match self.tokens.is_fresh() {
+            true => Ok(()),
+            false => Err("can't learn of logouts, auth does not answer".to_owned()),
+        }
+    }
+}
+
 /// The public routes.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     http::routes(gateway)

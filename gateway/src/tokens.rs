@@ -135,6 +135,14 @@ impl Tokens {
         let _ = tokio::time::timeout(STALE, known).await;
     }
 
+    /// Whether tokens can be judged: what is known of logouts is fresh.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen
+            .borrow()
+            .at
+            .is_some_and(|at| at.elapsed() <= STALE)
+    }
+
     async fn wait_until_fresh(&self) -> Result<(), Refusal> {
         let mut seen = self.seen.subscribe();
         let fresh = seen.wait_for(|seen| seen.at.is_some_and(|at| at.elapsed() <= STALE));

@@ -233,6 +233,11 @@ impl Wiring {
 
     async fn auth(&mut self) -> Result<(), StartError> {
         let auth = auth::Auth::open(self.settings.auth.clone(), self.stores.users()?).await?;
+        let probed = auth.clone();
+        self.probe(Role::Auth, move || {
+            let auth = probed.clone();
+            async move { auth.ready().await }
+        });
         self.services.insert(Role::Auth, auth::router(auth.clone()));
         let draining = self.shutdown.draining().clone();
         self.spawn(Role::Auth, auth::run(auth, draining));
@@ -248,7 +253,7 @@ impl Wiring {
         )
         .await?;
         let probed = uploader.clone();
-        self.health.register_probe("uploader", move || {
+        self.probe(Role::Uploader, move || {
             let uploader = probed.clone();
             async move { uploader.ready().await }
         });
@@ -273,7 +278,11 @@ impl Wiring {
             Role::FileManager,
             file_manager::router(file_manager.clone()),
         );
-        watch_storing(&self.health, &file_manager);
+        let probed = file_manager.clone();
+        self.probe(Role::FileManager, move || {
+            let file_manager = probed.clone();
+            async move { file_manager.ready().await }
+        });
         let draining = self.shutdown.draining().clone();
         self.spawn(Role::FileManager, file_manager::run(file_manager, draining));
         Ok(())
@@ -298,6 +307,11 @@ impl Wiring {
             self.shutdown.draining().clone(),
             self.shutdown.tracker().clone(),
         );
+        let probed = gateway.clone();
+        self.probe(Role::Gateway, move || {
+            let gateway = probed.clone();
+            async move { gateway.ready().await }
+        });
         let running = gateway.clone();
         self.spawn(Role::Gateway, async move {
             // Sockets that are draining still need logouts and notifications.
@@ -334,6 +348,14 @@ impl Wiring {
         }
     }
 
+    /// Makes readiness depend on a role's word.
+    fn probe<F>(&self, role: Role, ready: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.health.register_probe(role.name(), ready);
+    }
+
     fn spawn<E: std::fmt::Display>(
         &mut self,
         role: Role,
@@ -347,13 +369,4 @@ impl Wiring {
 async fn infallible(task: impl Future<Output = ()>) -> Result<(), String> {
     task.await;
     Ok(())
-}
-
-/// Readiness tells when storing pauses because the blob store can't be reached.
-fn watch_storing(health: &Health, file_manager: &file_manager::FileManager) {
-    let file_manager = file_manager.clone();
-    health.register_probe("file-manager", move || {
-        let paused = file_manager.paused();
-        async move { paused.map_or(Ok(()), Err) }
-    });
 }
