@@ -74,7 +74,7 @@ impl Cluster {
         &mut found.expect("it is planned").process
     }
 
-    pub(crate) fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+    pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.replicas.iter_mut().map(|replica| &mut replica.process)
     }
 
@@ -115,7 +115,7 @@ impl Cluster {
         join_all(of_each).await.into_iter().flatten().sum()
     }
 
-    pub(crate) fn tail(&self, lines: usize) -> String {
+    pub fn tail(&self, lines: usize) -> String {
         let tails = self
             .replicas
             .iter()

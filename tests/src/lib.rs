@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod server;
+pub mod signed;
 pub mod small_disk;
 pub mod socket;
 pub mod stack;

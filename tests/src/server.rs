@@ -19,7 +19,7 @@ use sluice::Role;
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command};
 
 /// Passwords that cost little.
-const CHEAP: [(&str, &str); 2] = [
+pub const CHEAP: [(&str, &str); 2] = [
     ("SLUICE_AUTH__PASSWORDS__MEMORY", "64 KiB"),
     ("SLUICE_AUTH__PASSWORDS__ITERATIONS", "1"),
 ];
