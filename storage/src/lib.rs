@@ -2,7 +2,7 @@
 //!
 //! | port | what it keeps | adapters |
 //! |---|---|---|
-//! | [`chunks::ChunkCache`] | the bytes of uploads until they are stored | disk |
+//! | [`chunks::ChunkCache`] | the bytes of uploads until they are stored | disk, Redis |
 //! | [`blobs::BlobStore`] | the bytes of files | disk, GridFS |
 //! | [`events::Events`] | work and news between services | local, RabbitMQ |
 //!

@@ -2,7 +2,13 @@
 
 use crate::{append, content, server::Server, start_with, until};
 use protocol::UploadId;
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 use storage::{
     chunks::{ChunkError, ChunkOptions, Hold},
     conformance::pattern,
@@ -137,6 +143,57 @@ async fn a_frozen_redis_is_unavailable_and_recovers() {
         Err(other) => panic!("{other}"),
     }
     assert!(content(&*cache, upload).await == bytes);
+}
+
+/// Passes everything on, but cuts the first connection with content once the server has answered that.
+async fn cut_once(client: TcpStream, port: u16, is_cut: Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+    let mut client = client;
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut sent = 0;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => match read? {
+                0 => return Ok(()),
+                read => {
+                    sent += read;
+                    server.write_all(&asked[..read]).await?;
+                }
+            },
+            read = server.read(&mut answered) => match read? {
+                0 => return Ok(()),
+                _ if sent > 500_000 && !is_cut.swap(true, SeqCst) => return Ok(()),
+                read => client.write_all(&answered[..read]).await?,
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_whose_answer_is_lost_is_done_once() {
+    let server = Server::start(&[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let (target, is_cut) = (server.port, Arc::new(AtomicBool::new(false)));
+    let seen = is_cut.clone();
+    let proxy = tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(cut_once(client, target, is_cut.clone()));
+        }
+    });
+    let url = format!("redis://127.0.0.1:{port}/0");
+    let cache = open_chunks(&url, &ChunkOptions::default())
+        .await
+        .expect("Redis is fine");
+    let bytes = pattern(4, 900_000);
+    let (upload, hold) = start_with(&*cache, bytes.len(), &bytes[..600_000]).await;
+    assert!(seen.load(SeqCst), "the answer was lost");
+    assert_eq!(hold.held, 600_000);
+    append(&*cache, upload, hold, &bytes[600_000..])
+        .await
+        .expect("it is held");
+    assert!(content(&*cache, upload).await == bytes);
+    proxy.abort();
 }
 
 /// Passes on no more than this many bytes a second to the server, on each connection.

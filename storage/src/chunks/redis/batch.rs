@@ -8,6 +8,13 @@ use std::io::Write;
 /// No upload is larger: the server counts exactly up to here.
 pub(super) const MAX_BYTES: u64 = 1 << 53;
 
+/// Where `parts` end when they begin at `offset`, if that is possible.
+pub(super) fn end(offset: u64, parts: &[Bytes]) -> Option<u64> {
+    let mut lengths = parts.iter().map(|part| part.len() as u64);
+    let end = lengths.try_fold(offset, u64::checked_add);
+    end.filter(|end| *end <= MAX_BYTES)
+}
+
 /// The call that adds `parts` at `offset`; the bytes are copied into it once.
 pub(super) fn append(
     key: &str,
@@ -16,24 +23,15 @@ pub(super) fn append(
     parts: Vec<Bytes>,
     keep_ms: u64,
 ) -> Cmd {
-    let bytes = parts
-        .iter()
-        .map(|part| part.len() as u64)
-        .fold(0u64, u64::saturating_add);
-    // Nothing ends there: it is refused without looking at the bytes.
-    let is_possible = offset
-        .checked_add(bytes)
-        .is_some_and(|end| end <= MAX_BYTES);
-    let sent = if is_possible { bytes } else { 0 };
+    let bytes = end(offset, &parts).map(|end| end - offset);
+    let sent = bytes.unwrap_or(0);
     let pieces = usize::try_from(sent / BLOCK).unwrap_or(0) + 2;
     let room = usize::try_from(sent).unwrap_or(0) + 64 * pieces;
     let mut call = Function::Append.call(key, (4 + 3 * pieces, 128 + room));
     call.arg(generation).arg(offset);
-    call.arg(if is_possible { bytes } else { u64::MAX })
-        .arg(keep_ms);
-    if is_possible {
-        add_pieces(&mut call, offset, bytes, parts);
-    }
+    // What ends nowhere is refused without looking at the bytes.
+    call.arg(bytes.unwrap_or(u64::MAX)).arg(keep_ms);
+    add_pieces(&mut call, offset, sent, parts);
     call
 }
 

@@ -98,6 +98,13 @@ pub(super) struct Request {
     pub(super) replicated: bool,
 }
 
+/// What Redis answers.
+pub(super) struct Reply {
+    pub(super) value: Value,
+    /// Whether the first answer was lost with its connection, so that this one finds things as the first one left them.
+    pub(super) is_repetition: bool,
+}
+
 impl From<Cmd> for Request {
     fn from(command: Cmd) -> Self {
         Self {
@@ -122,6 +129,16 @@ impl Link {
         request: impl Into<Request>,
         limit: Duration,
     ) -> Result<Value, Trouble> {
+        let reply = self.call_twice(request, limit).await?;
+        Ok(reply.value)
+    }
+
+    /// As [`call`](Self::call), telling whether the answer is to a repetition.
+    pub(super) async fn call_twice(
+        &self,
+        request: impl Into<Request>,
+        limit: Duration,
+    ) -> Result<Reply, Trouble> {
         let request = request.into();
         let mut used = None;
         let answer = timeout(limit, self.try_twice(&request, &mut used)).await;
@@ -136,21 +153,28 @@ impl Link {
         })
     }
 
-    async fn try_twice(&self, request: &Request, used: &mut Option<u64>) -> Result<Value, Trouble> {
-        for is_last in [false, true] {
+    async fn try_twice(&self, request: &Request, used: &mut Option<u64>) -> Result<Reply, Trouble> {
+        let mut is_repetition = false;
+        loop {
             let mut live = self.live().await?;
             *used = Some(live.number);
             match live.perform(request).await {
+                Ok(value) => {
+                    return Ok(Reply {
+                        value,
+                        is_repetition,
+                    });
+                }
                 Err(trouble) if trouble.is_of_the_connection() => {
                     self.lose(live.number);
-                    if is_last || !matches!(trouble, Trouble::Broken(_)) {
+                    if is_repetition || !matches!(trouble, Trouble::Broken(_)) {
                         return Err(trouble);
                     }
+                    is_repetition = true;
                 }
-                answer => return answer,
+                Err(trouble) => return Err(trouble),
             }
         }
-        Err(Trouble::Away("no connection lasts".to_owned()))
     }
 
     /// The connection, made if there is none.

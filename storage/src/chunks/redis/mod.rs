@@ -237,10 +237,15 @@ impl ChunkCache for RedisChunks {
         parts: Vec<Bytes>,
     ) -> Result<u64, ChunkError> {
         let record = self.inner.record(upload);
+        let after = batch::end(offset, &parts);
         let call = batch::append(&record, generation, offset, parts, self.inner.keep_ms);
-        let answer = self.inner.writer(upload).call(call, LARGE).await?;
-        let (held, _) = Answer::parse(answer)?.about(upload)?;
-        Ok(held)
+        let writer = self.inner.writer(upload);
+        let reply = writer.call_twice(call, LARGE).await?;
+        match Answer::parse(reply.value)? {
+            // By the holder alone, so it was this very call, whose answer was lost.
+            Answer::OutOfOrder(held) if reply.is_repetition && Some(held) == after => Ok(held),
+            answer => Ok(answer.about(upload)?.0),
+        }
     }
 
     async fn seal(&self, upload: UploadId, generation: u64) -> Result<(), ChunkError> {
