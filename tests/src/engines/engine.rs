@@ -183,6 +183,9 @@ impl Engine {
     /// # Panics
     /// When it can't be started.
     pub fn start(&self) {
+        if self.kind() == Kind::Postgres {
+            postgres::before_start(self.folder());
+        }
         let started = self.record.daemon.start();
         let child = started
             .unwrap_or_else(|error| panic!("{} can't be started: {error}", self.kind().name()));
@@ -252,11 +255,7 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    #[expect(clippy::print_stderr, reason = "what a test says when it fails")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.tail());
-        }
         self.reap();
     }
 }

@@ -111,9 +111,20 @@ impl Engines {
 
     /// Lets them run on when this process is gone; whoever has the records can go on with them.
     #[must_use]
-    pub fn leave(self) -> Vec<Record> {
-        let records = self.all().map(|engine| engine.record().clone());
+    pub fn leave(mut self) -> Vec<Record> {
         self.watcher.leave();
-        records.into()
+        self.all().map(|engine| engine.record().clone()).into()
+    }
+}
+
+impl Drop for Engines {
+    #[expect(clippy::print_stderr, reason = "what a test says when it fails")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Their logs are still there.
+            for engine in self.all() {
+                eprintln!("{}", engine.tail());
+            }
+        }
     }
 }

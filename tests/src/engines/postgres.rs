@@ -92,6 +92,12 @@ async fn create(folder: &Path, password: &Path, user: Option<(u32, u32)>) {
     );
 }
 
+/// Forgets the pid of a server that was killed. By now another process may have it, and the server would not start for that.
+pub(super) fn before_start(folder: &Path) {
+    // There is none when it ended in order, or never ran.
+    let _ = std::fs::remove_file(folder.join("data/postmaster.pid"));
+}
+
 pub(super) async fn ask(url: &str) -> Result<(), String> {
     let asking = async {
         let mut connection = PgConnection::connect(url).await?;

@@ -47,7 +47,7 @@ impl Watcher {
     }
 
     /// Lets them be.
-    pub(crate) fn leave(mut self) {
+    pub(crate) fn leave(&mut self) {
         let input = self.0.stdin.as_mut();
         let told = input.map(|input| input.write_all(b"leave\n"));
         assert!(matches!(told, Some(Ok(()))), "the watcher listens");

@@ -59,7 +59,11 @@ impl Part {
     }
 
     pub(super) fn start(&self) {
-        let started = self.daemon().start();
+        let replica = match self {
+            Self::Engine(engine) => return engine.start(),
+            Self::Replica(replica) => replica,
+        };
+        let started = replica.daemon.start();
         started.unwrap_or_else(|error| panic!("{} can't be started: {error}", self.name()));
     }
 

@@ -105,7 +105,7 @@ async fn start_roles(stack: &mut Stack, place: &Path, binary: PathBuf) -> Result
         .iter()
         .flat_map(|replica| replica.daemon.names())
         .collect();
-    let watcher = Watcher::start(&watched, &names);
+    let mut watcher = Watcher::start(&watched, &names);
     let parts: Vec<Part> = roles.replicas.iter().cloned().map(Part::Replica).collect();
     for part in &parts {
         std::fs::create_dir(&part.daemon().folder).expect("the folder is ours");
