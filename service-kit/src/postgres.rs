@@ -45,6 +45,10 @@ const VANISHED_MS: u32 = 30_000;
 /// How long a released connection may take to answer, before it is given up.
 const RELEASE: Duration = Duration::from_secs(3);
 
+/// How long a connection that nobody uses is believed to be still there. Beyond that it is asked first, so that a server that
+/// was restarted in a quiet hour is not found out by somebody's request.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// Connections are renewed so that they follow a server that has moved behind its name.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
@@ -124,10 +128,14 @@ impl Server {
             .acquire_timeout(CONNECT)
             .test_before_acquire(false)
             .max_lifetime(MAX_LIFETIME)
-            .before_acquire(move |_, connection| {
+            .before_acquire(move |connection, known| {
                 let failure = *last_failure.lock().unwrap_or_else(PoisonError::into_inner);
-                let is_good = failure.is_none_or(|at| connection.age < at.elapsed());
-                Box::pin(async move { Ok(is_good) })
+                let is_good = failure.is_none_or(|at| known.age < at.elapsed());
+                let is_believed = known.idle_for < BELIEVED;
+                Box::pin(async move {
+                    Ok(is_good
+                        && (is_believed || within(RELEASE, connection.ping()).await.is_ok()))
+                })
             })
             .after_release(move |connection, _| {
                 let failed = Arc::clone(&failed);

@@ -220,3 +220,20 @@ async fn a_server_that_was_killed_is_used_again_when_it_is_back() {
     let (sum, failed) = until_served(&pool).await;
     assert_eq!((sum, failed), (3, 0), "no old connection is used");
 }
+
+#[tokio::test]
+async fn a_server_that_was_restarted_while_nobody_asked_is_not_noticed() {
+    let mut private = PrivateServer::start().await;
+    let server = Server::parse(&private.url()).unwrap();
+    migrate(&server, STEPS).await.unwrap();
+    let pool = server.pool(SCHEMA, 4);
+    let asked = join_all((0..4).map(|_| sum(&pool))).await;
+    let quiet_since = Instant::now();
+    assert!(asked.iter().all(Result::is_ok));
+    private.kill();
+    private.resurrect().await;
+    tokio::time::sleep_until(quiet_since + BELIEVED * 2).await;
+    for asked in join_all((0..4).map(|_| sum(&pool))).await {
+        assert_eq!(asked.unwrap(), 3);
+    }
+}
