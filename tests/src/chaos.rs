@@ -9,9 +9,13 @@ mod stage;
 pub use matrix::{Case, matrix};
 pub use report::{Outcome, Report};
 
+use futures::FutureExt;
 use load::{Load, Verdict};
 use stage::Stage;
-use std::time::{Duration, Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 /// How long everything may take to move again, and to be stored, once a fault is over.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -36,7 +40,19 @@ impl Chaos {
             Some(stage) => stage,
             None => Box::pin(Stage::set()).await,
         };
-        let mut outcome = Box::pin(one(&mut stage, case, tell)).await;
+        let running = Box::pin(one(&mut stage, case, tell));
+        // What the harness itself could not do is a failure of this case, not of those to come.
+        let mut outcome = match AssertUnwindSafe(running).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                let mut outcome = Outcome::of(case);
+                let said = panic.downcast_ref::<String>().cloned();
+                outcome
+                    .failures
+                    .push(said.unwrap_or_else(|| "the harness failed".to_owned()));
+                outcome
+            }
+        };
         outcome.took = begun.elapsed();
         if outcome.failures.is_empty() {
             self.stage = Some(stage);

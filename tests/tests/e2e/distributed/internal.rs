@@ -59,7 +59,7 @@ async fn only_signed_calls_are_let_in() {
         ("misaddressed", 2.0),
         ("stale", 2.0),
     ] {
-        let name = format!("sluice_internal_calls_refused_total{{cause=\"{cause}\"}}");
+        let name = format!("internal_calls_refused_total{{cause=\"{cause}\"}}");
         assert_eq!(process.metric(&name).await.unwrap(), times, "{cause}");
         assert!(process.log().contains(cause), "{cause} is in the log");
     }
@@ -78,7 +78,7 @@ fn rand_nonce() -> [u8; 16] {
 /// What the first gateway thinks of the first uploader: 0 is closed, 1 half open, 2 open.
 async fn breaker(site: &mut Site) -> f64 {
     let endpoint = site.cluster.plan().internal(Role::Uploader, 0);
-    let name = format!("sluice_peer_breaker_state{{peer=\"uploader\",endpoint=\"{endpoint}\"}}");
+    let name = format!("peer_breaker_state{{peer=\"uploader\",endpoint=\"{endpoint}\"}}");
     let gateway = site.process(Role::Gateway, 0);
     gateway.metric(&name).await.unwrap()
 }
@@ -106,7 +106,7 @@ async fn a_replica_that_is_away_is_left_out_until_it_is_back() {
     let endpoint = site.cluster.plan().internal(Role::Uploader, 0);
     for to in ["open", "half-open", "closed"] {
         let name = format!(
-            "sluice_peer_breaker_transitions_total{{peer=\"uploader\",endpoint=\"{endpoint}\",to=\"{to}\"}}"
+            "peer_breaker_transitions_total{{peer=\"uploader\",endpoint=\"{endpoint}\",to=\"{to}\"}}"
         );
         let times = site.process(Role::Gateway, 0).metric(&name).await.unwrap();
         assert!(times >= 1.0, "{to}: {times}");

@@ -51,6 +51,7 @@ async fn an_upload_goes_on_when_its_link_does() {
             (resumed["type"] == "transfer-started").then_some(resumed)
         })
         .await;
+        socket.receive_refusal("superseded").await;
         let offset = resumed["offset"].as_u64().unwrap() as usize;
         assert!(offset >= 100_000, "{resumed}");
         socket.send_content(stream + 10, &data, offset).await;

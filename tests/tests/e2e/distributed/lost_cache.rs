@@ -69,7 +69,7 @@ async fn what_redis_loses_is_sent_again() {
         })
         .await;
     let reason = failed["data"]["reason"].as_str().unwrap();
-    assert!(reason.contains("chunk cache"), "{failed}");
+    assert_eq!(reason, "the cached content is lost; send the file again");
     let ended = tokio::task::spawn_blocking(|| running.wait_with_output());
     let ended = ended.await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
