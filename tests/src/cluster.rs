@@ -74,6 +74,7 @@ impl Cluster {
         &mut found.expect("it is planned").process
     }
 
+    /// Every process, to be changed.
     pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut Process> {
         self.replicas.iter_mut().map(|replica| &mut replica.process)
     }
@@ -115,6 +116,8 @@ impl Cluster {
         join_all(of_each).await.into_iter().flatten().sum()
     }
 
+    /// The last lines of each log, for a test that fails.
+    #[must_use]
     pub fn tail(&self, lines: usize) -> String {
         let tails = self
             .replicas

@@ -63,7 +63,8 @@ impl Process {
         let log = File::options().create(true).append(true).open(&launch.log);
         let log = log.expect("the log can be written");
         let mut command = match disk {
-            None => Command::new(binary()),
+            None if launch.detached => Command::new(binary()),
+            None => mortal(),
             Some(disk) => {
                 let mut command = disk.launcher();
                 command.arg(binary());
@@ -224,6 +225,13 @@ impl Process {
             tail.join("\n")
         )
     }
+}
+
+/// The binary, as a process that the kernel kills when the thread that started it is gone, however that ends.
+fn mortal() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(binary());
+    command
 }
 
 impl Drop for Process {

@@ -17,6 +17,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+/// What this machine takes of a connection before the proxy reads it. If it were as much as usual, megabytes would lie before a
+/// slow link, and who sent them would believe that they are on their way.
+const BUFFER: u32 = 64 << 10;
+
 /// How the proxy treats its connections, those that are open and those to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -117,6 +121,7 @@ fn bound(address: SocketAddr) -> TcpSocket {
     socket
         .set_reuseport(true)
         .and_then(|()| socket.set_reuseaddr(true))
+        .and_then(|()| socket.set_recv_buffer_size(BUFFER))
         .and_then(|()| socket.bind(address))
         .expect("the proxy's port can be had");
     socket

@@ -31,7 +31,7 @@ pub struct Server {
 }
 
 enum Form {
-    Embedded(Alone),
+    Embedded(Box<Alone>),
     Distributed(Box<Cluster>, Namespace),
 }
 
@@ -49,7 +49,10 @@ impl Server {
         let settings = [settings, &CHEAP].concat();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let form = match Mode::tested() {
-            Mode::Embedded => Form::Embedded(Alone::start(folder.path(), &settings, None).await),
+            Mode::Embedded => {
+                let alone = Alone::start(folder.path(), &settings, None).await;
+                Form::Embedded(Box::new(alone))
+            }
             Mode::Distributed => {
                 let engines = Urls::shared();
                 let namespace = Namespace::create(&engines).await;
@@ -71,7 +74,7 @@ impl Server {
         let settings = [settings, &CHEAP].concat();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let alone = Alone::start(folder.path(), &settings, Some(disk)).await;
-        let form = Form::Embedded(alone);
+        let form = Form::Embedded(Box::new(alone));
         Self { form, folder }
     }
 
@@ -145,12 +148,11 @@ impl Server {
     /// When that is not a disk of its own.
     #[must_use]
     pub fn disk(&self) -> &SmallDisk {
-        match &self.form {
-            Form::Embedded(Alone {
-                disk: Some(disk), ..
-            }) => disk,
-            _ => panic!("it was not started on a disk of its own"),
-        }
+        let disk = match &self.form {
+            Form::Embedded(alone) => alone.disk.as_ref(),
+            Form::Distributed(..) => None,
+        };
+        disk.expect("it was started on a disk")
     }
 
     /// What a command of an operator needs to work on the same data: variables of the environment.

@@ -150,7 +150,10 @@ impl Customer {
 
     /// Waits for what is still on its way to be heard, and leaves; answers what was heard.
     pub(super) async fn leave(self, complete: impl Fn(&Heard) -> bool) -> Heard {
-        let heard = || self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = || {
+            let heard = self.heard.lock();
+            heard.unwrap_or_else(PoisonError::into_inner).clone()
+        };
         let waited = until("the last notification", async || {
             complete(&heard()).then_some(())
         });
@@ -158,8 +161,7 @@ impl Customer {
         let _ = tokio::time::timeout(Duration::from_secs(20), waited).await;
         self.client.close().await;
         self.listening.abort();
-        let heard = heard().clone();
-        heard
+        heard()
     }
 }
 

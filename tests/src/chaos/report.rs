@@ -30,7 +30,7 @@ pub struct Outcome {
     pub files: usize,
     /// Those that were under way, or waited to be stored, when the fault came.
     pub in_flight: usize,
-    /// From the end of the fault until every upload had moved again.
+    /// From the end of the fault until every client had moved again, if every upload has.
     pub moving_after: Option<Duration>,
     /// From the end of the fault until all files begun before were stored.
     pub stored_after: Option<Duration>,
@@ -163,10 +163,10 @@ impl Report {
              through two of each role, and are helped by nobody; what is killed is started again, and nothing else. Afterwards \
              every file reported as held must be stored exactly once: one entry in the list, one blob with its digest (read by \
              MongoDB's own GridFS client), each of its two notifications once, live and in the log; the chunk cache must be empty.\n\n\
-             Times are in seconds. *Moving*: from the end of the fault until each of the fifty had moved again; 0 if all had \
-             moved before the fault was over would be the best, since it counts from its end. *Stored*: until all that was \
-             begun before the end of the fault was stored. *Silence*: the longest time in which nothing that a client was \
-             sending moved, the fault included.\n\n\
+             Times are in seconds. *Moving*: from the end of the fault until something that it sent had been acknowledged to \
+             each client. *Stored*: until all that was begun before the end of the fault was stored. Clients are slow (256 KiB/s \
+             each), so both are to be compared with the case in which nothing happens. *Silence*: the longest time in which \
+             nothing that a client was sending moved, the fault included.\n\n\
              | case | | fault | in flight | files | moving | stored | silence | told to wait | tried again | errors logged |\n\
              |---|---|---|---|---|---|---|---|---|---|---|\n",
             self.outcomes.len(),

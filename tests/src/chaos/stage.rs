@@ -79,7 +79,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn set() -> Self {
-        let engines = Engines::start().await;
+        let engines = Box::pin(Engines::start()).await;
         let namespace = Namespace::create(&engines.urls()).await;
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let stores = namespace.stores(&engines.urls());

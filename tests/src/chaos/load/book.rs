@@ -119,13 +119,18 @@ impl Book {
         reason.clone_into(&mut self.pages().uploads[entry].state);
     }
 
-    /// When the last of the workers first moved after `then`, if all did; else which ones did not, and why.
+    /// When the last of the clients had first moved after `then`, if all workers did; else which ones did not, and why.
+    ///
+    /// What a client sends lies in buffers in front of a slow link, one upload behind the other, so that each of them moves
+    /// seconds after the client does.
     pub(super) fn all_moved_since(&self, then: Instant) -> Result<Instant, String> {
         let pages = self.pages();
         let first = |moves: &Vec<Instant>| moves.iter().find(|at| **at >= then).copied();
         let firsts: Vec<_> = pages.moves.iter().map(first).collect();
-        if let Some(last) = firsts.iter().copied().collect::<Option<Vec<_>>>() {
-            return Ok(last.into_iter().max().unwrap_or(then));
+        if firsts.iter().all(Option::is_some) {
+            let of_clients = firsts.chunks(self.each);
+            let of_clients = of_clients.filter_map(|firsts| firsts.iter().flatten().min());
+            return Ok(of_clients.max().copied().unwrap_or(then));
         }
         let stuck = |worker: usize| firsts[worker].is_none();
         let last_of = |worker: usize| pages.uploads.iter().rfind(|of| of.worker == worker);
