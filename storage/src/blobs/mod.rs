@@ -50,7 +50,7 @@ pub struct Source {
 pub struct StoredBlob {
     /// Which.
     pub file: FileId,
-    /// Its size in bytes; of one that is not whole, what there is.
+    /// Its size in bytes; of one that is not whole, about what there is.
     pub size: u64,
     /// When it was stored; of one that is not whole, when something of it was written last.
     pub stored: SystemTime,

@@ -94,13 +94,11 @@ impl Mongo {
         };
         match mongo.database().await {
             Ok(_) => Ok(mongo),
-            Err(Trouble::Denied(reason) | Trouble::Other(reason)) => {
-                Err(Refused(format!("{mongo}: {reason}")))
-            }
-            Err(trouble) => {
-                tracing::warn!(reason = %trouble, database = %mongo, "MongoDB does not answer, going on without");
+            Err(Trouble::Unreachable(reason) | Trouble::Full(reason)) => {
+                tracing::warn!(reason, database = %mongo, "MongoDB can't be used yet, going on without");
                 Ok(mongo)
             }
+            Err(trouble) => Err(Refused(format!("{mongo}: {trouble}"))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Several attempts at one file: at once, broken off, or of other content.
 
-use crate::support::{Cache, Database, content, listed};
+use crate::support::{Cache, Database, content, listed, until};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all, stream};
@@ -63,7 +63,8 @@ async fn an_attempt_that_broke_off_is_gone_on_with() {
         Err(BlobError::NotFound(_))
     ));
 
-    // What is there can be seen, with its age.
+    // What is there can be seen, with its age, once a majority has it.
+    until("what is left", async || !listed(&*store).await.is_empty()).await;
     let [left] = listed(&*store).await[..] else {
         panic!("there is one")
     };

@@ -1,6 +1,9 @@
 //! Other clients of GridFS read what is stored here.
 
-use crate::support::{Cache, Database};
+use crate::{
+    engine::program,
+    support::{Cache, Database},
+};
 use futures::io::AsyncReadExt;
 use mongodb::bson::{Bson, doc};
 use protocol::FileId;
@@ -12,9 +15,7 @@ const LEN: usize = 9_000_001;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mongofiles_gets_the_bytes() {
-    let program = std::env::var("TEST_MONGOFILES").expect(
-        "TEST_MONGOFILES names MongoDB's mongofiles; it is set by `./dev test`; by hand: eval \"$(./dev stack env)\"",
-    );
+    let program = program("TEST_MONGOFILES", "mongofiles");
     let (database, cache) = (Database::new(), Cache::new());
     let store = open_blobs(&database.url).await.expect("the URL is good");
     let bytes = pattern(1, LEN);
@@ -30,12 +31,12 @@ async fn mongofiles_gets_the_bytes() {
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let target = folder.path().join("got");
-    for (verb, name) in [("get", file.to_string()), ("get_id", format!("\"{file}\""))] {
+    for verb in ["get", "get_id"] {
         let mut command = Command::new(&program);
         command
             .args(["--uri", &database.url, "--db", &database.name, "--local"])
             .arg(&target)
-            .args([verb, &name]);
+            .args([verb, &file.to_string()]);
         let run = command.output().expect("mongofiles runs");
         assert!(
             run.status.success(),

@@ -5,7 +5,7 @@ use mongodb::{Client, bson::doc};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     net::TcpListener,
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
@@ -40,9 +40,7 @@ impl Engine {
     }
 
     pub(crate) fn run(&mut self) {
-        let program = std::env::var("TEST_MONGOD").expect(
-            "TEST_MONGOD names a mongod; it is set by `./dev test`; by hand: eval \"$(./dev stack env)\"",
-        );
+        let program = program("TEST_MONGOD", "mongod");
         let mut command = Command::new(&program);
         command
             .args([
@@ -65,10 +63,7 @@ impl Engine {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         // The libraries that a downloaded mongod came with are beside it.
-        if let Some(libraries) = Path::new(&program)
-            .ancestors()
-            .nth(2)
-            .map(|root| root.join("lib"))
+        if let Some(libraries) = program.ancestors().nth(2).map(|root| root.join("lib"))
             && libraries.join("libssl.so.1.1").exists()
         {
             command.env("LD_LIBRARY_PATH", libraries);
@@ -76,7 +71,7 @@ impl Engine {
         self.process = Some(
             command
                 .spawn()
-                .unwrap_or_else(|error| panic!("{program}: {error}")),
+                .unwrap_or_else(|error| panic!("{}: {error}", program.display())),
         );
     }
 
@@ -116,8 +111,25 @@ impl Engine {
         }
     }
 
-    pub(crate) fn freeze(&self) {
+    /// Stops it, and waits until none of its threads runs any more.
+    pub(crate) async fn freeze(&self) {
         self.signal(Signal::STOP);
+        let tasks = format!(
+            "/proc/{}/task",
+            self.process.as_ref().expect("it runs").id()
+        );
+        until("every thread is stopped", async || {
+            let tasks = std::fs::read_dir(&tasks).expect("it runs");
+            let stats = tasks
+                .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+            // The state follows the name, which is in parentheses.
+            stats.into_iter().all(|stat| {
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            })
+        })
+        .await;
     }
 
     pub(crate) fn thaw(&self) {
@@ -137,4 +149,22 @@ impl Drop for Engine {
             let _ = process.wait();
         }
     }
+}
+
+/// A program of MongoDB: the one that the variable names, or one on the `PATH`, or where `./dev` puts it.
+pub(crate) fn program(variable: &str, name: &str) -> PathBuf {
+    if let Some(named) = std::env::var_os(variable) {
+        return named.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let ours = cache
+        .or_else(home)
+        .map(|cache| cache.join("sluice/engines/mongodb-8.2.0/bin"));
+    let mut folders = std::env::split_paths(&path).chain(ours);
+    let found = folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file()));
+    found.unwrap_or_else(|| {
+        panic!("{name} is not installed: `./dev test` installs it; or name one with {variable}")
+    })
 }

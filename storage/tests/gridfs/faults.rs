@@ -99,26 +99,24 @@ async fn a_frozen_one_is_unreachable_until_it_wakes() {
         .expect("there is more")
         .expect("it can be read");
 
-    engine.freeze();
+    engine.freeze().await;
     let calls = tokio::join!(
         timed(store.put(file, &source)),
         timed(store.size(stored)),
         timed(store.remove(file)),
         timed(store.ping()),
         timed(async { store.list().await?.next().await.expect("there is a blob") }),
+        reader.collect::<Vec<_>>(),
     );
     assert_unreachable("put", calls.0);
     assert_unreachable("size", calls.1);
     assert_unreachable("remove", calls.2);
     assert_unreachable("ping", calls.3);
     assert_unreachable("list", calls.4);
-    let begun = Instant::now();
-    let rest: Vec<_> = reader.collect().await;
     assert!(
-        rest.iter().any(Result::is_err),
+        calls.5.iter().any(Result::is_err),
         "what it holds of a reader ends with an error"
     );
-    assert!(begun.elapsed() < PATIENCE);
 
     engine.thaw();
     until("it is reachable again", async || store.ping().await.is_ok()).await;
@@ -179,6 +177,7 @@ async fn it_need_not_be_there_at_the_start() {
 async fn a_refusal_for_good_is_told_at_once() {
     let database = Database::new();
     let (before, after) = database.url.split_once("://").expect("it is a URL");
+    let after = after.rsplit_once('@').map_or(after, |(_, after)| after);
     let no_database = database.url.replace(&database.name, "");
     for (url, told) in [
         ("mongodb://", "URL"),

@@ -75,6 +75,29 @@ async fn several_open_it_and_insert_one_file_at_once() {
     database.drop().await;
 }
 
+/// Whoever asks is told to try again, and need not wait for long.
+#[tokio::test]
+async fn one_that_is_away_is_unavailable() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "mongodb://{}/x?replicaSet=rs0",
+        nobody.local_addr().unwrap()
+    );
+    drop(nobody);
+    let index = MongoIndex::open(&url).await.unwrap();
+    let begun = std::time::Instant::now();
+    let (found, pinged) = tokio::join!(index.get(FileId::new()), index.ping());
+    assert!(
+        matches!(found, Err(IndexError::Unavailable(_))),
+        "{found:?}"
+    );
+    assert!(
+        matches!(pinged, Err(IndexError::Unavailable(_))),
+        "{pinged:?}"
+    );
+    assert!(begun.elapsed() < LARGE);
+}
+
 #[tokio::test]
 async fn an_entry_that_makes_no_sense_is_damaged() {
     let database = Database::new();

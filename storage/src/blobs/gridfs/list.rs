@@ -1,6 +1,6 @@
 //! Lists blobs: the entries page by page, then chunks that never got an entry.
 
-use super::{BlobError, Entry, GridFsBlobs, StoredBlob};
+use super::{BlobError, Entry, GridFsBlobs, StoredBlob, chunk};
 use crate::mongo::{LARGE, Trouble, within};
 use futures::{
     StreamExt, TryStreamExt,
@@ -11,7 +11,7 @@ use mongodb::{
     bson::{Document, RawDocumentBuf, doc},
 };
 use protocol::FileId;
-use std::collections::HashSet;
+use std::{collections::HashSet, time::SystemTime};
 
 /// Entries read at once.
 const PAGE: u32 = 1000;
@@ -150,35 +150,34 @@ fn steps(cursor: Cursor<Document>) -> BoxStream<'static, Result<Document, BlobEr
     .boxed()
 }
 
-/// What there is of a blob without an entry; none if it got its entry, or was removed, meanwhile.
+/// What there is of a blob without an entry; none if it got its entry, or was removed, meanwhile. There may be very many
+/// chunks, so only the last is looked at: it was written among the last, and the others are full.
 async fn part(store: &GridFsBlobs, file: FileId) -> Result<Option<StoredBlob>, BlobError> {
-    let id = file.to_string();
-    let pipeline = [
-        doc! { "$match": { "files_id": &id } },
-        doc! { "$group": { "_id": "$files_id", "size": { "$sum": { "$binarySize": "$data" } }, "written": { "$max": "$written" } } },
-    ];
+    let of_file = || doc! { "files_id": file.to_string() };
     let chunks = store.chunks().await?;
-    let found = async { chunks.aggregate(pipeline).await?.try_next().await };
-    let Some(found) = within(LARGE, found).await? else {
+    let last = chunks
+        .find_one(of_file())
+        .sort(doc! { "n": -1 })
+        .projection(doc! { "written": 1, "len": { "$binarySize": "$data" } });
+    let Some(last) = within(LARGE, last).await? else {
         return Ok(None);
     };
+    let count = within(LARGE, chunks.count_documents(of_file())).await?;
     if store.entry(file).await?.is_some() {
         return Ok(None);
     }
-    let size = found
-        .get_i64("size")
-        .or_else(|_| found.get_i32("size").map(i64::from));
-    let written = found.get_datetime("written");
+    let len = last
+        .get_i32("len")
+        .ok()
+        .and_then(|len| u64::try_from(len).ok());
+    // Chunks that are not ours have no such time: then they are as old as can be.
+    let written = last
+        .get_datetime("written")
+        .map(|time| time.to_system_time());
     Ok(Some(StoredBlob {
         file,
-        size: size
-            .ok()
-            .and_then(|size| u64::try_from(size).ok())
-            .unwrap_or(0),
-        // Chunks that are not ours have no such time: then they are as old as can be.
-        stored: written.map_or(std::time::SystemTime::UNIX_EPOCH, |time| {
-            time.to_system_time()
-        }),
+        size: count.saturating_sub(1) * chunk::SIZE as u64 + len.unwrap_or(0),
+        stored: written.unwrap_or(SystemTime::UNIX_EPOCH),
         whole: false,
     }))
 }

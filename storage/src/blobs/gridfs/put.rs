@@ -23,14 +23,14 @@ use protocol::{FileId, Hasher};
 use std::collections::HashMap;
 use tokio::task::{JoinSet, spawn_blocking};
 
-/// Bytes of content sent in one insert. MongoDB takes 48 MB in a message; more than this makes nothing faster.
-pub(super) const BATCH: usize = 4 << 20;
+/// Bytes of content sent in one insert: whole chunks. MongoDB takes 48 MB in a message; more makes nothing faster.
+pub(super) const BATCH: usize = 4 * chunk::SIZE;
 
 /// Inserts of one file under way at once.
 const PARALLEL: usize = 4;
 
-/// Chunks compared in one query.
-const COMPARED: usize = 1000;
+/// Chunks compared in one query; MongoDB reads each of them.
+const COMPARED: usize = 100;
 
 /// MongoDB's code for a second document with a unique key.
 const DUPLICATE: i32 = 11000;
@@ -154,7 +154,15 @@ impl Put<'_> {
         }
         expect_size(self.source.size, sent)?;
         expect_digest(self.source.digest, hasher)?;
+        if u64::from(next.cast_unsigned()) != self.wanted() {
+            return Err(failed("it was not cut as its entry would say"));
+        }
         Ok(found)
+    }
+
+    /// How many chunks it has.
+    fn wanted(&self) -> u64 {
+        self.source.size.div_ceil(chunk::SIZE as u64)
     }
 
     /// Compares chunks that an earlier or another attempt wrote with the content verified, and replaces those that differ.
@@ -218,7 +226,7 @@ impl Put<'_> {
     /// Makes sure that all chunks are there, and no others.
     async fn count(&self) -> Result<(), BlobError> {
         let id = self.file.to_string();
-        let wanted = self.source.size.div_ceil(chunk::SIZE as u64);
+        let wanted = self.wanted();
         let count =
             async || within(LARGE, self.chunks.count_documents(doc! { "files_id": &id })).await;
         let mut found = count().await?;

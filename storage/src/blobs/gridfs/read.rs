@@ -71,7 +71,7 @@ async fn chunk(
     };
     let document = Bytes::from(found.ok_or_else(|| damaged("is missing"))?.into_bytes());
     let data = RawDocument::from_bytes(&document)
-        .and_then(|document| Ok(document.get_binary("data")?))
+        .and_then(|document| document.get_binary("data"))
         .map_err(|error| damaged(&error.to_string()))?;
     if data.bytes.len() as u64 != len {
         return Err(damaged(&format!(
