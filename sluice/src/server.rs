@@ -151,6 +151,9 @@ fn check(settings: &Settings, stores: &Stores) -> Result<(), StartError> {
     if settings.roles.is_empty() {
         return Err(StartError::NoRole);
     }
+    if settings.chunks.abandoned_after.0 <= settings.uploader.upload_lifetime.0 {
+        return Err(StartError::ShortMemory);
+    }
     let sharing = [Role::Gateway, Role::Uploader, Role::FileManager];
     let here = sharing.iter().filter(|role| settings.plays(**role)).count();
     if (1..sharing.len()).contains(&here)
@@ -369,4 +372,34 @@ impl Wiring {
 async fn infallible(task: impl Future<Output = ()>) -> Result<(), String> {
     task.await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use service_kit::config::Millis;
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> String {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let stores = Stores::new(&settings);
+        check(&settings, &stores).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_by_name() {
+        check(&Settings::default(), &Stores::new(&Settings::default())).unwrap();
+        assert!(refused(|settings| settings.roles.clear()).contains("--role"));
+        let shared = refused(|settings| settings.roles = vec![Role::Gateway]);
+        assert!(
+            shared.contains("stores.chunks") && shared.contains("disk:"),
+            "{shared}"
+        );
+        let short = refused(|settings| settings.uploader.upload_lifetime = Millis::days(8));
+        assert!(short.contains("chunks.abandoned_after"), "{short}");
+        // Accounts alone need no store that others share.
+        let mut settings = Settings::default();
+        settings.roles = vec![Role::Auth];
+        check(&settings, &Stores::new(&settings)).unwrap();
+    }
 }

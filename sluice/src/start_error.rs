@@ -9,6 +9,11 @@ pub enum StartError {
     /// The settings name no role.
     #[error("no role to play: leave `roles` out for all of them, or name some with --role")]
     NoRole,
+    /// The chunk cache would forget uploads that may still go on.
+    #[error(
+        "`chunks.abandoned_after` must be longer than `uploader.upload_lifetime`: an open upload would lose its bytes before its time is over"
+    )]
+    ShortMemory,
     /// A role is needed that neither this process plays nor another is known to.
     #[error(
         "{needed_by} needs {missing}: add --role {missing}, or tell where it is with the setting `{setting}` (http://host:port)"
