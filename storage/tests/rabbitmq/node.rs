@@ -195,6 +195,10 @@ impl Node {
 }
 
 impl Drop for Node {
+    #[expect(
+        clippy::print_stdout,
+        reason = "what the broker said helps whoever reads the failure"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = fs::read_to_string(self.path("log")).unwrap_or_default();
