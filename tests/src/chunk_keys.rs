@@ -18,6 +18,9 @@ pub fn uploads(redis_url: &str, prefix: &str) -> BTreeSet<String> {
         .arg(format!("{prefix}*"))
         .query(&mut connection)
         .expect("Redis answers");
+    if keys.is_empty() {
+        return BTreeSet::new();
+    }
     let mut left = redis::pipe();
     for key in &keys {
         left.cmd("PTTL").arg(key);
