@@ -5,7 +5,7 @@ use crate::{
     support::{Cache, Database, content, listed, until},
 };
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use mongodb::bson::doc;
 use protocol::FileId;
 use std::{
@@ -106,7 +106,7 @@ async fn a_frozen_one_is_unreachable_until_it_wakes() {
         timed(store.remove(file)),
         timed(store.ping()),
         timed(async { store.list().await?.next().await.expect("there is a blob") }),
-        reader.collect::<Vec<_>>(),
+        reader.try_collect::<Vec<_>>(),
     );
     assert_unreachable("put", calls.0);
     assert_unreachable("size", calls.1);
@@ -114,7 +114,7 @@ async fn a_frozen_one_is_unreachable_until_it_wakes() {
     assert_unreachable("ping", calls.3);
     assert_unreachable("list", calls.4);
     assert!(
-        calls.5.iter().any(Result::is_err),
+        calls.5.is_err(),
         "what it holds of a reader ends with an error"
     );
 
