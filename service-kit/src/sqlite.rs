@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    SqlitePool,
+    Connection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::{Instant, sleep};
@@ -37,7 +37,13 @@ pub async fn connect(
         .max_connections(connections)
         .test_before_acquire(false)
         .idle_timeout(None)
-        .max_lifetime(None);
+        .max_lifetime(None)
+        .before_acquire(|connection, _| {
+            // SQLite undoes a transaction by itself when the disk is full. sqlx tries to undo it once more, fails, and takes it
+            // for a transaction that is still open, in which no other can begin.
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        });
     let deadline = Instant::now() + patience;
     loop {
         match pool.clone().connect_with(file.clone()).await {
@@ -54,4 +60,36 @@ fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.and_then(|code| code.parse::<i32>().ok())
         .is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_has_undone_is_followed_by_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let patience = Duration::from_secs(5);
+        let new = file(&folder.path().join("a.db"), patience).create_if_missing(true);
+        let pool = connect(SqlitePoolOptions::new(), 1, new, patience).await;
+        let pool = pool.unwrap();
+        let table =
+            "CREATE TABLE numbers (number INTEGER PRIMARY KEY); INSERT INTO numbers VALUES (1)";
+        sqlx::raw_sql(table).execute(&pool).await.unwrap();
+        for number in 2..4 {
+            let mut undone = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let again = sqlx::query("INSERT OR ROLLBACK INTO numbers VALUES (1)");
+            again.execute(&mut *undone).await.unwrap_err();
+            drop(undone);
+            let mut next = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let insert = sqlx::query("INSERT INTO numbers VALUES ($1)").bind(number);
+            insert.execute(&mut *next).await.unwrap();
+            next.commit().await.unwrap();
+        }
+        let numbers: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM numbers")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(numbers, 3);
+    }
 }
