@@ -11,6 +11,9 @@ const FAULT: Duration = Duration::from_secs(20);
 /// How long what was killed stays away before it is started again.
 const AWAY: Duration = Duration::from_secs(10);
 
+/// How long a gateway is frozen in the case in which clients notice: they leave after a minute of silence.
+const STUPOR: Duration = Duration::from_secs(90);
+
 /// How long MongoDB is down in the case of that name.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -35,7 +38,7 @@ pub(super) enum Fault {
     /// A process is killed and started again.
     Kill(Role),
     /// A process is stopped for a while.
-    Freeze(Role),
+    Freeze(Role, Duration),
     /// An engine is killed and started again.
     KillEngine(Kind, Duration),
     /// An engine is stopped for a while.
@@ -52,7 +55,7 @@ pub fn matrix() -> Vec<Case> {
     add("nothing".to_owned(), Fault::None);
     for role in Role::ALL {
         add(format!("kill-{role}"), Fault::Kill(role));
-        add(format!("freeze-{role}"), Fault::Freeze(role));
+        add(format!("freeze-{role}"), Fault::Freeze(role, FAULT));
     }
     for kind in Kind::ALL {
         let name = kind.name();
@@ -68,6 +71,8 @@ pub fn matrix() -> Vec<Case> {
             add(format!("{how}-{}", wire.name()), Fault::Link(wire, link));
         }
     }
+    let stupor = Fault::Freeze(Role::Gateway, STUPOR);
+    add("freeze-gateway-until-clients-leave".to_owned(), stupor);
     let long = Fault::KillEngine(Kind::MongoDb, LONG);
     add("mongodb-down-for-two-minutes".to_owned(), long);
     cases
@@ -102,9 +107,9 @@ impl Case {
                 "one of two {role} is killed (`kill -9`) and started again after {} s",
                 seconds(AWAY)
             ),
-            Fault::Freeze(role) => format!(
+            Fault::Freeze(role, time) => format!(
                 "one of two {role} is frozen (`SIGSTOP`) for {} s",
-                seconds(FAULT)
+                seconds(time)
             ),
             Fault::KillEngine(kind, away) => format!(
                 "{} is killed (`kill -9`) and started again after {} s",
@@ -143,9 +148,9 @@ impl Fault {
                 wait(AWAY).await;
                 stage.cluster.replica(role, 0).start();
             }
-            Self::Freeze(role) => {
+            Self::Freeze(role, time) => {
                 stage.cluster.replica(role, 0).freeze();
-                wait(FAULT).await;
+                wait(time).await;
                 stage.cluster.replica(role, 0).thaw();
             }
             Self::KillEngine(kind, away) => {
