@@ -57,7 +57,8 @@ impl Default for TelemetryConfig {
     fn default() -> Self {
         Self {
             format: LogFormat::Text,
-            filter: "info".to_owned(),
+            // The AMQP library logs what the events adapter says, too, and as errors what passes by itself.
+            filter: "info,lapin=off".to_owned(),
         }
     }
 }
