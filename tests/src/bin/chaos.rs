@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
         // After each case, so that a run that is ended early has a report, too.
         match report.write() {
             Ok(path) if report.outcomes.len() == cases.len() => {
-                bar.suspend(|| say(&format!("report: {}", path.display())))
+                bar.suspend(|| say(&format!("report: {}", path.display())));
             }
             Ok(_) => {}
             Err(error) => bar.suspend(|| say(&format!("the report can't be written: {error}"))),

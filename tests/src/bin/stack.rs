@@ -47,7 +47,7 @@ enum Command {
 async fn main() -> ExitCode {
     // What the tests' own parts say when they panic is meant for people.
     std::panic::set_hook(Box::new(|panic| {
-        say(panic.payload_as_str().unwrap_or("it failed"))
+        say(panic.payload_as_str().unwrap_or("it failed"));
     }));
     // An error only says that one is there already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

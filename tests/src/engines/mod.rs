@@ -59,7 +59,7 @@ impl Engines {
     pub async fn start() -> Self {
         let folder =
             TempDir::with_prefix("sluice-engines-").expect("a temporary folder can be made");
-        Self::start_in(&folder.keep()).await
+        Box::pin(Self::start_in(&folder.keep())).await
     }
 
     /// As [`start`](Self::start), in this empty folder, which it takes over.

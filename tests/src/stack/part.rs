@@ -63,8 +63,10 @@ impl Part {
             Self::Engine(engine) => return engine.start(),
             Self::Replica(replica) => replica,
         };
-        let started = replica.daemon.start();
-        started.unwrap_or_else(|error| panic!("{} can't be started: {error}", self.name()));
+        // It outlives this program, so that nobody here waits for its end.
+        if let Err(error) = replica.daemon.start() {
+            panic!("{} can't be started: {error}", self.name());
+        }
     }
 
     /// # Panics

@@ -39,7 +39,7 @@ pub async fn up(
         Some(stack) => stack,
         None => {
             say("starting Redis, RabbitMQ, PostgreSQL and MongoDB");
-            start_engines(place).await
+            Box::pin(start_engines(place)).await
         }
     };
     match binary {
@@ -78,7 +78,7 @@ async fn standing(place: &Path) -> Result<Option<Stack>, Refusal> {
 async fn start_engines(place: &Path) -> Stack {
     let folder = TempDir::with_prefix("sluice-stack-").expect("a temporary folder can be made");
     let folder = folder.keep();
-    let engines = Engines::start_in(&folder).await;
+    let engines = Box::pin(Engines::start_in(&folder)).await;
     let stack = Stack {
         folder,
         engines: engines.all().map(|engine| engine.record().clone()).into(),
