@@ -35,7 +35,7 @@ pub(super) fn prepare(folder: &Path) -> Record {
             user: None,
         },
         address,
-        url: format!("redis://:{password}@{address}/0"),
+        url: format!("redis://default:{password}@{address}/0"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// Where the engines are, with credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Urls {
-    /// `redis://:password@host:port/0`
+    /// `redis://default:password@host:port/0`
     pub redis: String,
     /// `amqp://user:password@host:port/%2f`
     pub amqp: String,
