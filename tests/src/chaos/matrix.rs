@@ -11,8 +11,9 @@ const FAULT: Duration = Duration::from_secs(20);
 /// How long what was killed stays away before it is started again.
 const AWAY: Duration = Duration::from_secs(10);
 
-/// How long a gateway is frozen in the case in which clients notice: they leave after a minute of silence.
-const STUPOR: Duration = Duration::from_secs(90);
+/// How long a gateway is frozen in the case in which clients notice: they leave after a minute of silence, and lose ten seconds
+/// more whenever the next connection leads them to the same one, since nothing before the gateways asks how they are.
+const STUPOR: Duration = Duration::from_secs(120);
 
 /// How long MongoDB is down in the case of that name.
 const LONG: Duration = Duration::from_secs(120);
