@@ -6,6 +6,7 @@ use crate::{
     engines::Engine,
     until,
 };
+use serde_json::Value;
 use std::{fmt, net::SocketAddr, time::Duration};
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
@@ -93,7 +94,13 @@ impl Part {
             .timeout(ANSWERS_WITHIN);
         match question.send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(answer.text().await.unwrap_or_default()),
+            Ok(answer) => {
+                let problem: Value = answer.json().await.unwrap_or_default();
+                Err(problem["detail"]
+                    .as_str()
+                    .unwrap_or("it does not say why")
+                    .to_owned())
+            }
             Err(_) => Err("no answer".to_owned()),
         }
     }
@@ -105,7 +112,7 @@ impl fmt::Display for Health {
             Self::Ready => f.write_str("ready"),
             Self::Frozen => f.write_str("frozen"),
             Self::Ended => f.write_str("ended"),
-            Self::NotReady(why) => write!(f, "not ready: {}", why.trim_end().replace('\n', "; ")),
+            Self::NotReady(why) => write!(f, "not ready: {why}"),
         }
     }
 }
