@@ -133,8 +133,10 @@ impl Server {
                 let is_good = failure.is_none_or(|at| known.age < at.elapsed());
                 let is_believed = known.idle_for < BELIEVED;
                 Box::pin(async move {
-                    Ok(is_good
-                        && (is_believed || within(RELEASE, connection.ping()).await.is_ok()))
+                    Ok(
+                        is_good
+                            && (is_believed || within(RELEASE, connection.ping()).await.is_ok()),
+                    )
                 })
             })
             .after_release(move |connection, _| {

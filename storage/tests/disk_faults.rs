@@ -303,7 +303,11 @@ async fn an_unknown_scheme_is_told_what_there_is() {
     let blobs = open_blobs("disk:").await.err();
     let events = open_events("ftp://there").await.err();
     for (error, names, known) in [
-        (chunks, "\"ftp://there\" names no chunk cache", "disk:<path>"),
+        (
+            chunks,
+            "\"ftp://there\" names no chunk cache",
+            "disk:<path>",
+        ),
         (blobs, "\"disk:\" names no blob store", "disk:<path>"),
         (events, "\"ftp://there\" names no event engine", "local:"),
     ] {

@@ -81,9 +81,15 @@ mod tests {
         for (url, shown) in [
             ("disk:/var/lib/x", "disk:/var/lib/x"),
             ("local:", "local:"),
-            ("redis://localhost:6379/0?prefix=x", "redis://localhost:6379/0?prefix=x"),
+            (
+                "redis://localhost:6379/0?prefix=x",
+                "redis://localhost:6379/0?prefix=x",
+            ),
             ("redis://:secret@host:1/0", "redis://:[redacted]@host:1/0"),
-            ("amqp://ada:a/b@c:d@host/%2f", "amqp://ada:[redacted]@host/%2f"),
+            (
+                "amqp://ada:a/b@c:d@host/%2f",
+                "amqp://ada:[redacted]@host/%2f",
+            ),
             ("postgres://ada@host/x", "postgres://ada@host/x"),
         ] {
             assert_eq!(EngineUrl::from(url.to_owned()).to_string(), shown);
@@ -92,10 +98,14 @@ mod tests {
 
     #[test]
     fn what_was_shown_is_no_url() {
-        let shown = serde_json::to_string(&EngineUrl::from("redis://:secret@host".to_owned())).unwrap();
+        let shown =
+            serde_json::to_string(&EngineUrl::from("redis://:secret@host".to_owned())).unwrap();
         assert!(!shown.contains("secret"));
         assert!(serde_json::from_str::<EngineUrl>(&shown).is_err());
         let plain = serde_json::to_string(&EngineUrl::from("redis://host".to_owned())).unwrap();
-        assert_eq!(serde_json::from_str::<EngineUrl>(&plain).unwrap().scheme(), "redis");
+        assert_eq!(
+            serde_json::from_str::<EngineUrl>(&plain).unwrap().scheme(),
+            "redis"
+        );
     }
 }

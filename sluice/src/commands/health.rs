@@ -22,10 +22,7 @@ pub(crate) enum HealthError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("no server answers at {url}: {source}")]
-    Unreachable {
-        url: String,
-        source: reqwest::Error,
-    },
+    Unreachable { url: String, source: reqwest::Error },
     #[error("the server is not ready: {0}")]
     NotReady(String),
 }
