@@ -398,8 +398,10 @@ mod tests {
         let short = refused(|settings| settings.uploader.upload_lifetime = Millis::days(8));
         assert!(short.contains("chunks.abandoned_after"), "{short}");
         // Accounts alone need no store that others share.
-        let mut settings = Settings::default();
-        settings.roles = vec![Role::Auth];
+        let settings = Settings {
+            roles: vec![Role::Auth],
+            ..Settings::default()
+        };
         check(&settings, &Stores::new(&settings)).unwrap();
     }
 }
