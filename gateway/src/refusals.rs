@@ -70,6 +70,8 @@ pub(crate) fn from_chunks(error: ChunkError) -> Refusal {
         ChunkError::Busy(_) => {
             Refusal::new(ErrorCode::Unavailable, text).retry_after_ms(millis(RETRY_AFTER) * 5)
         }
+        // To be asked to wait would be to wait for ever.
+        ChunkError::TooLarge(_) => Refusal::new(ErrorCode::FileTooLarge, text),
         ChunkError::Full(_) => {
             Refusal::new(ErrorCode::StorageFull, text).retry_after_ms(millis(RETRY_AFTER) * 5)
         }
@@ -94,4 +96,28 @@ pub(crate) fn of_ended(upload: &Upload) -> Option<Refusal> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_only_wait_for_ever_is_not_asked_to_wait() {
+        let refusal = |error: fn(String) -> ChunkError| from_chunks(error(String::new()));
+        for wait in [
+            ChunkError::Busy,
+            ChunkError::Full,
+            ChunkError::Unavailable as fn(String) -> ChunkError,
+        ] {
+            let refusal = refusal(wait);
+            assert!(refusal.code.is_retryable() && refusal.retry_after_ms.is_some());
+        }
+        let never = refusal(ChunkError::TooLarge);
+        assert_eq!(
+            (never.code, never.retry_after_ms),
+            (ErrorCode::FileTooLarge, None)
+        );
+        assert!(!never.code.is_retryable());
+    }
 }

@@ -109,7 +109,10 @@ pub(crate) fn seal_refused(upload: UploadId, error: &ChunkError) -> Refusal {
             tracing::warn!(upload_id = %upload, reason, "no room to seal an upload");
             Refusal::bare(ErrorCode::StorageFull).retry_after_ms(RETRY_FULL_MS)
         }
-        ChunkError::Busy(_) | ChunkError::Unavailable(_) | ChunkError::Sealed(_) => {
+        ChunkError::Busy(_)
+        | ChunkError::TooLarge(_)
+        | ChunkError::Unavailable(_)
+        | ChunkError::Sealed(_) => {
             tracing::warn!(upload_id = %upload, %error, "an upload can't be sealed now");
             Refusal::bare(ErrorCode::Unavailable).retry_after_ms(RETRY_UNAVAILABLE_MS)
         }

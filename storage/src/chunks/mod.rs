@@ -41,6 +41,9 @@ pub enum ChunkError {
     /// Other uploads take all that the cache may hold. There is room again when their files are stored. What is held stays.
     #[error("the chunk cache is at its bound: {0}")]
     Busy(String),
+    /// The upload is larger than all that the cache may hold, so that waiting would never end.
+    #[error("too large for the chunk cache: {0}")]
+    TooLarge(String),
     /// There is no room for the upload, or no longer, and waiting need not change that. What is held stays.
     #[error("no room in the chunk cache: {0}")]
     Full(String),
@@ -127,7 +130,8 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// is a [`resume`](Self::resume).
     ///
     /// # Errors
-    /// [`ChunkError::Busy`] when there is no room for `size` more bytes now, [`ChunkError::Full`] when there never will be.
+    /// [`ChunkError::Busy`] when uploads take the room that `size` more bytes need, [`ChunkError::Full`] when something else
+    /// does, [`ChunkError::TooLarge`] when there would be none in an empty cache.
     async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError>;
 
     /// Holds an existing upload under a new generation. What is said to be held is really there: after a crash the adapter

@@ -55,7 +55,10 @@ async fn no_more_is_promised_than_redis_may_take() {
         "{before:?}"
     );
     let refused = cache.open(UploadId::new(), 71 * MIB).await;
-    assert!(matches!(refused, Err(ChunkError::Full(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChunkError::TooLarge(_))),
+        "{refused:?}"
+    );
     let first = UploadId::new();
     cache.open(first, 60 * MIB).await.expect("there is room");
     let refused = cache.open(UploadId::new(), 11 * MIB).await;
@@ -76,7 +79,10 @@ async fn no_more_is_promised_than_redis_may_take() {
         5 * MIB
     );
     let refused = bounded.open(UploadId::new(), 6 * MIB).await;
-    assert!(matches!(refused, Err(ChunkError::Full(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChunkError::TooLarge(_))),
+        "{refused:?}"
+    );
     // A bound that was raised holds at once.
     server.ask::<()>("CONFIG SET maxmemory 160mb").await;
     cache.open(first, 100 * MIB).await.expect("there is room");

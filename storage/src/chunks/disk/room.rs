@@ -30,16 +30,18 @@ impl Room {
 
     /// Promises `size` bytes, of which none is written yet. `free` is what the file system has left.
     pub(super) fn reserve(&self, size: u64, free: u64) -> Result<(), ChunkError> {
+        if size > self.max {
+            let max = self.max;
+            return Err(ChunkError::TooLarge(format!(
+                "the upload needs {size} bytes of {max} in all: raise max_bytes"
+            )));
+        }
         let mut taken = self.taken();
         let by_limit = self.by_limit(*taken);
         if size > by_limit {
-            let reason = format!(
+            return Err(ChunkError::Busy(format!(
                 "the upload needs {size} bytes and {by_limit} are left: wait until files are stored, or raise max_bytes"
-            );
-            return Err(match size > self.max {
-                true => ChunkError::Full(reason),
-                false => ChunkError::Busy(reason),
-            });
+            )));
         }
         let by_disk = self.by_disk(*taken, free);
         if size > by_disk {

@@ -24,19 +24,17 @@ impl Ledger<'_> {
         size: u64,
         limit: u64,
     ) -> Result<(), ChunkError> {
+        if size > limit.min(MAX_BYTES) {
+            return Err(ChunkError::TooLarge(format!(
+                "the upload needs {size} bytes of {limit} in all: raise max_bytes and the maxmemory of Redis"
+            )));
+        }
         let full = |left: u64| {
-            let reason = format!(
+            ChunkError::Busy(format!(
                 "the upload needs {size} bytes and {left} are left: wait until files are stored, or raise max_bytes and \
                  the maxmemory of Redis"
-            );
-            match size > limit {
-                true => ChunkError::Full(reason),
-                false => ChunkError::Busy(reason),
-            }
+            ))
         };
-        if size > MAX_BYTES {
-            return Err(full(limit));
-        }
         let mut call = Function::Reserve.call(&self.key(), (3, 80));
         call.arg(upload.to_string()).arg(size).arg(limit);
         let answer = self.0.control(call).await?;

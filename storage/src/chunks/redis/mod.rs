@@ -217,7 +217,7 @@ impl ChunkCache for RedisChunks {
         let hold = self.inner.hold(upload, Some(size)).await?;
         // Someone who removes it at the same time may have crossed it out in between.
         match ledger.reserve(upload, size, limit).await {
-            Err(full @ (ChunkError::Full(_) | ChunkError::Busy(_))) => {
+            Err(full @ (ChunkError::TooLarge(_) | ChunkError::Busy(_))) => {
                 self.inner.remove_keys(upload).await?;
                 Err(full)
             }

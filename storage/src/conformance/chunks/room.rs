@@ -28,7 +28,7 @@ async fn is_refused(cache: &dyn ChunkCache, size: u64) {
     let upload = UploadId::new();
     match cache.open(upload, size).await {
         Err(ChunkError::Busy(_)) if size <= 1000 => {}
-        Err(ChunkError::Full(_)) if size > 1000 => {}
+        Err(ChunkError::TooLarge(_)) if size > 1000 => {}
         other => panic!("of {size}: {other:?}"),
     }
     assert!(matches!(
