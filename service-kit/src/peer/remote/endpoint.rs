@@ -38,6 +38,9 @@ use crate::{
 /// The largest answer to the question which instance it is, in bytes.
 const MAX_INSTANCE_BYTES: usize = 64 << 10;
 
+/// After how long a silence of a connection the other machine is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// A good answer to that question that is this young is as good as a new one.
 const SHARED_FOR: Duration = Duration::from_millis(250);
 
@@ -306,6 +309,10 @@ fn client(config: &PeerConfig) -> HttpClient {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(config.connect_timeout.duration()));
+    // Who only receives, a download say, would otherwise never learn that the other machine is gone.
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE / 3));
+    connector.set_keepalive_retries(Some(3));
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(config.idle_timeout.duration())
