@@ -5,7 +5,7 @@ WORKDIR /src
 COPY . .
 # The registry and the target folder stay between builds; the binary is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin sluice && cp target/release/sluice /sluice && mkdir /data
+    cargo build --release --locked --package sluice && cp target/release/sluice /sluice && mkdir /data
 
 # The C library, certificates and a user without rights; no shell.
 FROM gcr.io/distroless/cc-debian12:nonroot
