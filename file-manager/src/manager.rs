@@ -7,10 +7,14 @@ use crate::{
     sweeper::Round,
     uploader::Uploader,
 };
-use protocol::FileId;
+use protocol::{FileId, UploadId};
 use service_kit::peer::Peer;
 use std::sync::Arc;
-use storage::{blobs::BlobStore, chunks::ChunkCache, events::Events};
+use storage::{
+    blobs::BlobStore,
+    chunks::{ChunkCache, ChunkError},
+    events::Events,
+};
 
 /// The service. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -60,7 +64,7 @@ impl FileManager {
         })
     }
 
-    /// Whether files can be stored and found: the index answers, and storing does not pause.
+    /// Whether files can be stored and found: index and chunk cache answer, and storing does not pause.
     ///
     /// # Errors
     /// What is missing, to follow its name.
@@ -68,13 +72,18 @@ impl FileManager {
         if let Some(reason) = self.paused() {
             return Err(reason.to_string());
         }
-        match self.index().missing(&[FileId::new()]).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::warn!(%error, "not ready");
-                Err("can't use its index".to_owned())
-            }
+        let (file, upload) = ([FileId::new()], UploadId::new());
+        let (indexed, cached) =
+            tokio::join!(self.index().missing(&file), self.chunks().stat(upload));
+        if let Err(error) = indexed {
+            tracing::warn!(%error, "not ready");
+            return Err("can't use its index".to_owned());
         }
+        if let Err(error @ ChunkError::Unavailable(_)) = cached {
+            tracing::warn!(%error, "not ready");
+            return Err("can't use the chunk cache".to_owned());
+        }
+        Ok(())
     }
 
     /// Why storing pauses, if it does: a store can't be reached. For readiness.

@@ -7,7 +7,10 @@ use crate::{
 };
 use protocol::{UploadId, upload::Published};
 use std::sync::Arc;
-use storage::{chunks::ChunkCache, events::Events};
+use storage::{
+    chunks::{ChunkCache, ChunkError},
+    events::Events,
+};
 use tokio::sync::{Mutex, mpsc};
 
 /// The uploader. Clones are the same one.
@@ -62,18 +65,23 @@ impl Uploader {
         })
     }
 
-    /// Whether the database answers. What it says otherwise is in the log, not here: anybody may be told this.
+    /// Whether the database and the chunk cache answer. What they say otherwise is in the log, not here: anybody may be told
+    /// this. Without the event engine it works all the same, later.
     ///
     /// # Errors
     /// What keeps it from working, to follow its name.
     pub async fn ready(&self) -> Result<(), String> {
-        match self.store.upload(UploadId::new()).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::warn!(%error, "not ready");
-                Err("can't use its database".to_owned())
-            }
+        let nobodys = UploadId::new();
+        let (known, cached) = tokio::join!(self.store.upload(nobodys), self.chunks.stat(nobodys));
+        if let Err(error) = known {
+            tracing::warn!(%error, "not ready");
+            return Err("can't use its database".to_owned());
         }
+        if let Err(error @ ChunkError::Unavailable(_)) = cached {
+            tracing::warn!(%error, "not ready");
+            return Err("can't use the chunk cache".to_owned());
+        }
+        Ok(())
     }
 
     /// Frees an upload's bytes, which no state needs any more. A failure is the sweeper's to repair.

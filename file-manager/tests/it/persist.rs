@@ -296,3 +296,14 @@ async fn a_queue_that_ends_early_is_an_error() {
     world.events.close().await;
     assert!(running.join().await.is_err());
 }
+
+#[tokio::test]
+async fn without_the_chunk_cache_it_is_not_ready() {
+    let world = World::new().await;
+    assert_eq!(world.manager.ready().await, Ok(()));
+    world.chunk_faults.unavailable();
+    let missing = world.manager.ready().await.unwrap_err();
+    assert!(missing.contains("chunk cache"), "{missing}");
+    world.chunk_faults.heal();
+    assert_eq!(world.manager.ready().await, Ok(()));
+}

@@ -4,6 +4,7 @@ mod end;
 mod files;
 mod notifications;
 mod open;
+mod ready;
 mod relay;
 mod replicas;
 mod report;
