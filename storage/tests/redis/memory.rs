@@ -88,6 +88,39 @@ async fn no_more_is_promised_than_redis_may_take() {
     cache.open(first, 100 * MIB).await.expect("there is room");
 }
 
+/// The allocator rounds blocks of this size up by a quarter, and each is made whole with its first byte.
+#[tokio::test]
+async fn all_that_was_promised_room_can_be_finished_however_many_have_begun() {
+    const SIZE: usize = (256 << 10) + 64;
+    let server = Server::start(&["--maxmemory 128mb"]).await;
+    let cache = server.cache().await;
+    let bytes = pattern(3, SIZE);
+    let mut begun = Vec::new();
+    loop {
+        let upload = UploadId::new();
+        match cache.open(upload, SIZE as u64).await {
+            Ok(hold) => begun.push((upload, hold)),
+            Err(ChunkError::Busy(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(begun.len() > 100, "{}", begun.len());
+    for (upload, hold) in &mut begun {
+        hold.held = append(&*cache, *upload, *hold, &bytes[..1])
+            .await
+            .expect("it is promised");
+    }
+    for (upload, hold) in begun {
+        append(&*cache, upload, hold, &bytes[1..])
+            .await
+            .expect("it is promised");
+        cache
+            .seal(upload, hold.generation)
+            .await
+            .expect("it is whole");
+    }
+}
+
 #[tokio::test]
 async fn a_block_takes_little_more_than_its_bytes() {
     let server = Server::start(&[]).await;
