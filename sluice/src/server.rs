@@ -234,8 +234,20 @@ impl Wiring {
         }
     }
 
+    /// The URL of a role's database. One in a file is right for a single process of the role, and wrong for two.
+    fn database<'a>(&self, role: Role, url: &'a str) -> &'a str {
+        if url.starts_with("sqlite:") && !self.settings.is_alone() {
+            tracing::warn!(%role, url, "this role must not run twice: its database is a file of this process");
+        }
+        url
+    }
+
     async fn auth(&mut self) -> Result<(), StartError> {
-        let auth = auth::Auth::open(self.settings.auth.clone(), self.stores.users()?).await?;
+        let auth = auth::Auth::open(
+            self.settings.auth.clone(),
+            self.database(Role::Auth, self.stores.users()?),
+        )
+        .await?;
         let probed = auth.clone();
         self.probe(Role::Auth, move || {
             let auth = probed.clone();
@@ -250,7 +262,7 @@ impl Wiring {
     async fn uploader(&mut self) -> Result<(), StartError> {
         let uploader = uploader::Uploader::open(
             self.settings.uploader.clone(),
-            self.stores.uploads()?,
+            self.database(Role::Uploader, self.stores.uploads()?),
             self.stores.chunks().await?,
             self.stores.events().await?,
         )
@@ -270,7 +282,7 @@ impl Wiring {
     async fn file_manager(&mut self) -> Result<(), StartError> {
         let file_manager = file_manager::FileManager::open(
             self.settings.file_manager.clone(),
-            self.stores.index()?,
+            self.database(Role::FileManager, self.stores.index()?),
             self.stores.chunks().await?,
             self.stores.blobs().await?,
             self.stores.events().await?,

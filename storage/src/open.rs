@@ -15,7 +15,7 @@ pub enum OpenError {
     /// No adapter has this scheme.
     #[error("{url:?} names no {port}: use {known}")]
     Unknown {
-        /// What was asked for.
+        /// The scheme that was asked for.
         url: String,
         /// The port that was to be opened.
         port: &'static str,
@@ -131,7 +131,12 @@ fn disk_path(url: &str) -> Option<&Path> {
 
 fn unknown(url: &str, port: &'static str, known: &'static str) -> OpenError {
     OpenError::Unknown {
-        url: url.to_owned(),
+        // Not more than the scheme is told: the rest may hold a password.
+        url: url
+            .split_inclusive(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         port,
         known,
     }

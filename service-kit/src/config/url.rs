@@ -32,8 +32,8 @@ impl From<String> for EngineUrl {
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match password(&self.0) {
-            Some((before, after)) => write!(f, "{before}{REDACTED}{after}"),
-            None => f.write_str(&self.0),
+            Some((before, after)) => write!(f, "{before}{REDACTED}{}", parameters(after)),
+            None => f.write_str(&parameters(&self.0)),
         }
     }
 }
@@ -51,6 +51,22 @@ fn password(url: &str) -> Option<(&str, &str)> {
     let at = url.rfind('@').filter(|at| *at > authority)?;
     let colon = authority + url[authority..at].find(':')?;
     Some((&url[..=colon], &url[at..]))
+}
+
+/// The end of a URL, without the passwords that some drivers take as parameters.
+fn parameters(url: &str) -> String {
+    let Some((place, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let shown = query
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.to_lowercase().contains("password") => {
+                format!("{name}={REDACTED}")
+            }
+            _ => parameter.to_owned(),
+        });
+    format!("{place}?{}", shown.collect::<Vec<_>>().join("&"))
 }
 
 impl Serialize for EngineUrl {
@@ -91,6 +107,14 @@ mod tests {
                 "amqp://ada:[redacted]@host/%2f",
             ),
             ("postgres://ada@host/x", "postgres://ada@host/x"),
+            (
+                "postgres://u:one@host/x?sslmode=require&password=two",
+                "postgres://u:[redacted]@host/x?sslmode=require&password=[redacted]",
+            ),
+            (
+                "mongodb://host/x?tlsCertificateKeyFilePassword=two&w=1",
+                "mongodb://host/x?tlsCertificateKeyFilePassword=[redacted]&w=1",
+            ),
         ] {
             assert_eq!(EngineUrl::from(url.to_owned()).to_string(), shown);
         }
