@@ -1,6 +1,7 @@
 //! A program that serves in the background, known by the folder that it works in: it can be killed, frozen and started again,
 //! also by another process than the one that started it.
 
+use crate::threads;
 use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -86,16 +87,30 @@ impl Daemon {
         }
     }
 
-    /// Stops every process of it in the middle of whatever it does: connected, and silent.
+    /// Stops every process of it in the middle of whatever it does: connected, and silent. When it returns, all stand still.
+    ///
+    /// # Panics
+    /// When one does not stop.
     pub fn freeze(&self) {
         // A process may have begun another one before it was stopped itself.
         let mut stopped = 0;
         loop {
             let found = self.signal(Signal::STOP);
             if found == stopped {
-                return;
+                break;
             }
             stopped = found;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let stands = |daemon: &Self| {
+            daemon
+                .processes()
+                .iter()
+                .all(|(pid, _)| threads::have_stopped(*pid))
+        };
+        while !stands(self) {
+            assert!(Instant::now() < deadline, "{} can't be frozen", self.name);
+            std::thread::yield_now();
         }
     }
 

@@ -23,6 +23,7 @@ pub mod signed;
 pub mod small_disk;
 pub mod socket;
 pub mod stack;
+mod threads;
 pub mod wait;
 pub mod wiretap;
 

@@ -3,6 +3,7 @@
 use crate::{
     binary::binary,
     small_disk::SmallDisk,
+    threads,
     wait::{PATIENCE, until},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -140,25 +141,12 @@ impl Process {
     /// When it does not run.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
-        // Each thread stops by itself, a moment later.
+        let pid = self.pid().expect("the process runs");
         let deadline = Instant::now() + PATIENCE;
-        while !self.threads().iter().all(|state| *state == 'T') {
+        while !threads::have_stopped(pid) {
             assert!(Instant::now() < deadline, "{} does not stop", self.name());
             std::thread::yield_now();
         }
-    }
-
-    /// What each thread is doing, as the kernel says it: `R` for running, `T` for stopped.
-    fn threads(&self) -> Vec<char> {
-        let tasks = format!("/proc/{}/task", self.pid().expect("the process runs"));
-        let tasks = std::fs::read_dir(tasks).expect("the kernel tells about threads");
-        let states = tasks.flatten().filter_map(|task| {
-            // One that has ended meanwhile does nothing any more.
-            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
-            let (_, after_its_name) = stat.rsplit_once(") ")?;
-            after_its_name.chars().next()
-        });
-        states.collect()
     }
 
     /// Lets it go on where it was frozen.
