@@ -71,6 +71,10 @@ impl BlobFixture for Blobs {
         let open = async || ChunkFixture::open(&self.folder, &ChunkOptions::default()).await;
         Arc::clone(self.cache.get_or_init(open).await)
     }
+
+    fn links(&self) -> bool {
+        true
+    }
 }
 
 struct Local;

@@ -3,7 +3,7 @@
 //! The queue may deliver a file twice, to two processes at once even, and a process may die at any point. What keeps the
 //! index and the upload's status in step is the order of the steps, each of which may be repeated:
 //!
-//! 1. the blob is put: the store verifies size and digest, and shows nothing until it is whole;
+//! 1. the blob is put: the store verifies its size, and the digest of what it copies, and shows nothing until it is whole;
 //! 2. the index entry is inserted, unless it is there;
 //! 3. success is reported to the uploader, which frees the cache and tells the owner;
 //! 4. if the uploader answers that the upload ended otherwise meanwhile (another delivery of the same attempt failed for

@@ -88,8 +88,8 @@ async fn a_store_that_fails_once_succeeds_at_the_second_attempt() {
 }
 
 #[tokio::test]
-async fn content_of_another_digest_fails_for_good() {
-    let world = World::new().await;
+async fn a_copy_of_another_digest_fails_for_good() {
+    let world = World::apart_from_its_cache().await;
     let mut upload = world.cached(CONTENT).await;
     let digest = upload.computed_digest.as_mut().unwrap();
     digest.bytes[0] ^= 1;

@@ -4,9 +4,10 @@ use crate::support::{World, on_every_store, owner_of, why};
 use file_manager::Config;
 use futures::StreamExt;
 use protocol::{Digest, DigestAlgorithm, TransferStatus, upload::Upload};
+use std::sync::Arc;
 use storage::{
     blobs::{BlobError, BlobStore, Source},
-    faults::BlobCall,
+    faults::{BlobCall, FaultyChunks},
 };
 
 on_every_store!(
@@ -86,6 +87,7 @@ async fn a_sweep_with_an_unsure_uploader_removes_nothing(world: &World) {
 async fn broken_put(world: &World) -> Upload {
     let upload = world.cached(&vec![7; 3 << 20]).await;
     let damaged = Source {
+        cache: Arc::new(FaultyChunks::new(world.chunks.clone()).elsewhere()),
         digest: Digest::new(DigestAlgorithm::Sha256, [7; 32]),
         ..source(world, &upload)
     };

@@ -41,7 +41,7 @@ pub struct Source {
     pub upload: UploadId,
     /// Its size in bytes.
     pub size: u64,
-    /// Its digest, which `put` verifies.
+    /// Its digest, which `put` verifies where it copies.
     pub digest: Digest,
 }
 
@@ -62,7 +62,9 @@ pub struct StoredBlob {
 /// The port.
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
-    /// Stores a sealed upload as `file`, verifying its size and digest on the way. When it returns, the blob is whole and
+    /// Stores a sealed upload as `file`, verifying its size, and its digest where bytes are copied: a store that takes the
+    /// cache's own file over does not read it, since the digest was computed over these bytes before they were sealed. When it
+    /// returns, the blob is whole and
     /// survives a power cut; before, nothing of it can be read. Storing what is already stored is no error and costs little.
     ///
     /// # Errors

@@ -74,15 +74,24 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        Self::on(None, config).await
+        Self::on(None, config, |chunks| chunks).await
+    }
+
+    /// With a cache that is elsewhere, so that storing is copying.
+    pub(crate) async fn apart_from_its_cache() -> Self {
+        Self::on(None, swept_at_once(), FaultyChunks::elsewhere).await
     }
 
     /// With blobs and index in MongoDB.
     pub(crate) async fn on_mongodb() -> Self {
-        Self::on(Some(Database::new()), swept_at_once()).await
+        Self::on(Some(Database::new()), swept_at_once(), |chunks| chunks).await
     }
 
-    async fn on(database: Option<Database>, config: Config) -> Self {
+    async fn on(
+        database: Option<Database>,
+        config: Config,
+        placed: impl FnOnce(FaultyChunks) -> FaultyChunks,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = |name: &str| format!("disk:{}", folder.path().join(name).display());
         let options = ChunkOptions {
@@ -90,7 +99,7 @@ impl World {
             ..ChunkOptions::default()
         };
         let chunks = storage::open_chunks(&url("chunks"), &options).await;
-        let chunks = Arc::new(FaultyChunks::new(chunks.unwrap()));
+        let chunks = Arc::new(placed(FaultyChunks::new(chunks.unwrap())));
         let blobs_url = database
             .as_ref()
             .map_or_else(|| url("blobs"), |there| there.url.clone());
