@@ -2,6 +2,10 @@
 
 mod driver;
 pub(crate) mod event;
+#[allow(dead_code, reason = "the wire comes next")]
+pub(crate) mod frames;
+#[allow(dead_code, reason = "the wire comes next")]
+pub(crate) mod outlet;
 mod timed;
 mod wire;
 mod work;
