@@ -3,11 +3,11 @@
 //! The gateway knows who is calling and moves bytes; what a file is and where it stands is the other services' to know.
 
 mod blocking;
-mod budget;
 mod caller;
 pub mod config;
 mod http;
 mod policy;
+mod pool;
 mod refusals;
 mod registry;
 mod socket;
@@ -19,8 +19,8 @@ pub use config::Config;
 pub use tokens::TokenRules;
 
 use axum::Router;
-use budget::Budget;
 use policy::Policy;
+use pool::Pool;
 use protocol::session::server::Rules;
 use registry::{Holders, Sessions};
 use service_kit::{lifecycle::Shutdown, peer::Peer};
@@ -63,7 +63,7 @@ pub struct Gateway {
     tokens: Arc<Tokens>,
     sessions: Arc<Sessions>,
     holders: Arc<Holders>,
-    budget: Budget,
+    pool: Pool,
     history_turns: Semaphore,
     shutdown: Shutdown,
 }
@@ -88,6 +88,8 @@ impl Gateway {
             tokens,
             max_file_bytes,
         } = parts;
+        let rules = config.rules(max_file_bytes);
+        let largest = usize::try_from(rules.limits.max_message_bytes).unwrap_or(usize::MAX);
         Ok(Arc::new(Self {
             uploads: Arc::new(Uploads::new(
                 uploader.clone(),
@@ -98,12 +100,12 @@ impl Gateway {
             tokens: Tokens::new(auth.clone(), tokens),
             sessions: Arc::default(),
             holders: Arc::default(),
-            budget: Budget::new(config.process_window_bytes.as_usize()),
+            pool: Pool::new(config.process_window_bytes.as_usize(), largest),
             auth,
             file_manager,
             history_turns: Semaphore::new(HISTORIES_AT_ONCE),
             shutdown,
-            rules: config.rules(max_file_bytes),
+            rules,
             config,
         }))
     }
@@ -134,7 +136,8 @@ pub async fn run(gateway: Arc<Gateway>) {
         gateway.tokens.follow(),
         close_revoked(&gateway),
         gateway.topics.fan_out(),
-        gateway.topics.compare_heads(every)
+        gateway.topics.compare_heads(every),
+        gateway.pool.keep_small()
     );
 }
 

@@ -1,14 +1,15 @@
 //! Runs one session: moves frames between the wire and the session's state machine, and has the work done that it asks for.
 
 use super::{
-    event::{Connected, Event, Feed},
+    event::{Connected, Event},
+    frames,
+    mailbox::Mailbox,
     wire::{Incoming, Wire},
     work::Work,
     writer::{Order, Orders, Writer},
 };
 use crate::{
     Gateway,
-    budget::Share,
     registry::Place,
     topics::{Cursor, Ear, Hint},
     uploads::Started,
@@ -23,32 +24,28 @@ use rand::RngExt;
 use service_kit::lifecycle::Shutdown;
 use std::{
     collections::HashMap,
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::mpsc,
-};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A session's driver. Everything that takes time is done elsewhere and comes back as an [`Event`].
-pub(super) struct Driver<S> {
+pub(super) struct Driver<R, W> {
     gateway: Arc<Gateway>,
-    wire: Wire<S>,
+    wire: Wire<R, W>,
     session: Session,
     opened: Instant,
     /// The latest sign of life that a deadline has found.
     heard: Duration,
     work: Work,
-    events: mpsc::UnboundedReceiver<Event>,
-    feed: Feed,
+    mailbox: Mailbox,
     /// The session's place among those of its user, once connected.
     place: Option<Place>,
     ear: Ear,
     cursors: HashMap<Arc<str>, Cursor>,
     writers: HashMap<StreamUse, Orders>,
-    share: Share,
 }
 
 /// How a session ends.
@@ -59,23 +56,21 @@ enum End {
     Close(CloseCode, &'static str),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
     /// A driver of a fresh socket; `token` came with the upgrade.
-    pub(super) async fn new(
+    pub(super) fn new(
         gateway: Arc<Gateway>,
-        io: S,
+        wire: Wire<R, W>,
         id: SessionId,
         token: Option<String>,
     ) -> Self {
-        let rules = gateway.rules;
-        let (feed, events) = mpsc::unbounded_channel();
+        let mailbox = Mailbox::new();
         let ear = Ear::new();
         let opened = Instant::now();
-        let largest = usize::try_from(rules.limits.max_message_bytes).unwrap_or(usize::MAX);
         Self {
-            wire: Wire::new(io, largest).await,
+            wire,
             session: Session::new(
-                rules,
+                gateway.rules,
                 Moment {
                     elapsed: Duration::ZERO,
                     wall: Timestamp::now(),
@@ -83,14 +78,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             ),
             opened,
             heard: Duration::ZERO,
-            work: Work::new(gateway.clone(), id, token, feed.clone(), ear.sender()),
-            events,
-            feed,
+            work: Work::new(gateway.clone(), id, token, mailbox.feed(), ear.sender()),
+            mailbox,
             place: None,
             ear,
             cursors: HashMap::new(),
             writers: HashMap::new(),
-            share: gateway.budget.share(),
             gateway,
         }
     }
@@ -108,44 +101,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         // Lets go of uploads and of the place before the farewell, which may take its time.
         drop((writers, place));
         match end {
-            End::Gone => wire.leave().await,
+            End::Gone => Box::pin(wire.leave()).await,
             End::Close(code, reason) => {
                 metrics::counter!("sluice_session_closes_total", "code" => code.code().to_string())
                     .increment(1);
                 tracing::debug!(code = code.code(), reason, "closing the socket");
-                wire.close(code, reason).await;
+                Box::pin(wire.close(code, reason)).await;
             }
         }
     }
 
     async fn go(&mut self, shutdown: &Shutdown) -> End {
         let mut draining = false;
+        let mut alarm = pin!(tokio::time::sleep_until(self.deadline().into()));
         loop {
             if let Some(end) = self.carry_out() {
                 return end;
             }
-            let reads = self.wants_input();
-            let deadline = self.opened + self.session.deadline(self.now());
+            let deadline = self.deadline().into();
+            // Most often it moves away, with every message; then the alarm is set anew when it rings.
+            if deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            let limit = self.wants_input().then(|| self.session.max_message());
             tokio::select! {
                 () = shutdown.abort().cancelled() => return End::Close(CloseCode::GoingAway, "the server stops"),
                 () = shutdown.draining().cancelled(), if !draining => {
                     draining = true;
                     self.drain();
                 }
-                Some(event) = self.events.recv() => self.on_event(event),
-                incoming = self.wire.turn(reads) => match incoming {
+                event = poll_fn(|cx| self.mailbox.poll_next(cx)) => self.on_event(event),
+                incoming = self.wire.turn(limit) => match incoming {
                     Incoming::Gone => return End::Gone,
                     Incoming::TooBig => return End::Close(CloseCode::MessageTooBig, "the message is too big"),
                     Incoming::Malformed => return End::Close(CloseCode::Malformed, "this is not WebSocket"),
-                    Incoming::Text(text) => self.handle(Input::Text(text.as_str().to_owned())),
+                    Incoming::Text(text) => self.handle(Input::Text(text)),
                     Incoming::Binary(message) => self.handle(Input::Binary(message)),
                     Incoming::Life => self.handle(Input::Life),
                 },
-                () = self.share.settle(), if self.share.owes() => self.handle(Input::Life),
                 Some(hint) = self.ear.next(), if self.place.is_some() => self.on_hint(hint),
-                () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
+                () = &mut alarm => {
+                    self.on_alarm();
+                    alarm.as_mut().reset(self.deadline().into());
+                }
             }
         }
+    }
+
+    /// When something is due by the clock.
+    fn deadline(&self) -> Instant {
+        let of_session = self.opened + self.session.deadline(self.now());
+        let of_wire = self.wire.deadline();
+        of_wire.map_or(of_session, |of_wire| of_wire.min(of_session))
     }
 
     fn now(&self) -> Moment {
@@ -155,16 +162,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Whether there is room for more input. Whether the wire is backed up is left to the wire, which sees it change.
+    /// Whether there is room for more input. Whether the wire is held up is left to the wire, which sees it change.
     fn wants_input(&self) -> bool {
-        self.session.wants_input() && !self.share.owes()
+        self.session.wants_input()
     }
 
     /// Does what is due by the clock. The bytes of a message that is still on its way are signs of life, too; and who is not
     /// read can't give any.
-    fn on_deadline(&mut self) {
+    fn on_alarm(&mut self) {
+        self.wire.tick();
         let now = self.now();
-        let heard = if self.wants_input() && !self.wire.is_backed_up() {
+        if now.elapsed < self.session.deadline(now) {
+            return;
+        }
+        let heard = if self.wants_input() && !self.wire.is_held_up() {
             self.wire.heard_at().saturating_duration_since(self.opened)
         } else {
             now.elapsed
@@ -182,7 +193,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn handle(&mut self, input: Input) {
         let now = self.now();
         self.session.handle(input, now);
-        self.share.fit(self.session.in_flight());
     }
 
     /// A bad token in the upgrade closes at once; a good one waits for `connect`.
@@ -190,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let Some(token) = self.work.upgrade_token() else {
             return;
         };
-        let (gateway, feed) = (self.gateway.clone(), self.feed.clone());
+        let (gateway, feed) = (self.gateway.clone(), self.mailbox.feed());
         tokio::spawn(async move {
             if let Err(refusal) = gateway.tokens.verify(&token).await
                 && refusal.code == protocol::ErrorCode::Unauthenticated
@@ -213,9 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Send(message) => self.send(&message),
-                Output::Ping => self
-                    .wire
-                    .send(Message::Ping(tokio_tungstenite::tungstenite::Bytes::new())),
+                Output::Ping => self.wire.send(frames::ping()),
                 Output::Close { code, reason } => return Some(End::Close(code, reason)),
                 Output::Store {
                     of,
@@ -248,11 +256,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn send(&mut self, message: &ServerMessage) {
-        self.send_text(message.to_json().into());
+        self.send_text(&message.to_json());
     }
 
-    fn send_text(&mut self, text: Utf8Bytes) {
-        self.wire.send(Message::Text(text));
+    fn send_text(&mut self, text: &str) {
+        self.wire.send(frames::text(text));
     }
 
     fn order(&mut self, of: StreamUse, order: Order) {
@@ -290,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 let Some(cursor) = self.cursors.get_mut(&log) else {
                     return;
                 };
-                let texts = match page {
+                let texts = match *page {
                     Ok(page) => cursor.read(page),
                     Err(error) => {
                         tracing::warn!(%error, "missed notifications can't be read now; the next comparison of heads tries again");
@@ -298,7 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                         return;
                     }
                 };
-                texts.into_iter().for_each(|text| self.send_text(text));
+                texts.iter().for_each(|text| self.send_text(text));
             }
         }
     }
@@ -330,7 +338,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     upload.upload_id,
                     hold.generation,
                     of,
-                    self.feed.clone(),
+                    self.mailbox.feed(),
                 );
                 let uploads = self.gateway.uploads.clone();
                 let writer = Writer {
@@ -340,7 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     hold,
                     held,
                     of,
-                    feed: self.feed.clone(),
+                    feed: self.mailbox.feed(),
                 };
                 self.writers.insert(of, writer.spawn());
             }
@@ -354,7 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return;
         };
         if let Some(text) = cursor.hear(hint) {
-            self.send_text(text);
+            self.send_text(&text);
         }
     }
 

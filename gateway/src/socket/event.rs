@@ -9,10 +9,8 @@ use protocol::{
 };
 use service_kit::peer::PeerError;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
-/// Feeds one session's driver.
-pub(crate) type Feed = mpsc::UnboundedSender<Event>;
+pub(crate) use super::mailbox::Feed;
 
 /// Something that a driver hears.
 pub(crate) enum Event {
@@ -31,7 +29,7 @@ pub(crate) enum Event {
     /// A fresh token is good, or not.
     Refreshed(RequestId, Result<Verified, Refusal>),
     /// A stretch of a log.
-    Read(Arc<str>, Result<LogPage, PeerError>),
+    Read(Arc<str>, Box<Result<LogPage, PeerError>>),
 }
 
 /// A session that is admitted.

@@ -2,11 +2,10 @@
 
 mod driver;
 pub(crate) mod event;
-#[allow(dead_code, reason = "the wire comes next")]
 pub(crate) mod frames;
-#[allow(dead_code, reason = "the wire comes next")]
+mod mailbox;
+#[allow(dead_code, reason = "the fan-out writes to it next")]
 pub(crate) mod outlet;
-mod timed;
 mod wire;
 mod work;
 mod writer;
@@ -17,14 +16,21 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use driver::Driver;
 use http::{HeaderMap, StatusCode, Uri, header};
+use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use protocol::{BEARER_SUBPROTOCOL_PREFIX, ErrorCode, Refusal, SUBPROTOCOL, SessionId};
-use service_kit::{lifecycle::ConnectionSlot, problem::Problem};
+use service_kit::{
+    lifecycle::{ConnectionSlot, Shutdown},
+    problem::Problem,
+};
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
+use wire::Wire;
 
 /// `GET /ws`: checks the handshake, then runs the session as a task of its own.
 pub(crate) async fn upgrade(
@@ -51,20 +57,37 @@ pub(crate) async fn upgrade(
         // The socket counts as a connection as long as it is open.
         let _slot = slot;
         match upgrading.await {
-            Ok(io) => {
-                Box::pin(
-                    Driver::new(gateway, TokioIo::new(io), id, token)
-                        .await
-                        .run(&shutdown),
-                )
-                .await;
-            }
+            Ok(upgraded) => run(gateway, upgraded, id, token, &shutdown).await,
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }
     };
     let span = tracing::info_span!(parent: None, "session", session_id = %id, user_id = tracing::field::Empty);
     tracker.spawn(session.instrument(span));
     Ok(switch(&accept))
+}
+
+/// Runs the session on its connection: without anything in between, if it is TCP as it comes from the listener.
+async fn run(
+    gateway: Arc<Gateway>,
+    upgraded: Upgraded,
+    id: SessionId,
+    token: Option<String>,
+    shutdown: &Shutdown,
+) {
+    let pool = gateway.pool.clone();
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(Parts { io, read_buf, .. }) => {
+            let (read, write) = io.into_inner().into_split();
+            // A copy: what was read is a slice of a buffer that would be kept for it.
+            let wire = Wire::new(read, write, Bytes::copy_from_slice(&read_buf), pool);
+            Box::pin(Driver::new(gateway, wire, id, token).run(shutdown)).await;
+        }
+        Err(upgraded) => {
+            let (read, write) = tokio::io::split(TokioIo::new(upgraded));
+            let wire = Wire::new(read, write, Bytes::new(), pool);
+            Box::pin(Driver::new(gateway, wire, id, token).run(shutdown)).await;
+        }
+    }
 }
 
 /// The answer that makes the connection a WebSocket.

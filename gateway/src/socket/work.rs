@@ -19,7 +19,7 @@ use protocol::{
     topic::Since,
 };
 use std::sync::Arc;
-use tokio::sync::mpsc::{self, error::SendError};
+use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// Does the work of one session.
@@ -112,7 +112,7 @@ impl Work {
         let task = async move {
             let started = gateway.uploads.start(&caller, what).await;
             let unheard = feed.send(Event::Started(of, Box::new(started)));
-            let Err(SendError(Event::Started(_, started))) = unheard else {
+            let Err(Event::Started(_, started)) = unheard else {
                 return;
             };
             if let (Ok(started), false) = (*started, has_key) {
@@ -150,13 +150,8 @@ impl Work {
         let (gateway, tenant) = (self.gateway.clone(), caller.tenant.clone());
         let (log, topic) = (cursor.log.clone(), cursor.topic);
         self.spawn(async move {
-            Event::Read(
-                log,
-                gateway
-                    .topics
-                    .read(topic, &tenant, after, topics::PAGE)
-                    .await,
-            )
+            let page = gateway.topics.read(topic, &tenant, after, topics::PAGE);
+            Event::Read(log, Box::new(page.await))
         });
     }
 
