@@ -21,6 +21,7 @@ use body::Body;
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use scenario::figures_of;
 pub use scenario::{Uploads, scenarios};
 
 /// What is sent.

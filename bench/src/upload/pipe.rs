@@ -15,12 +15,17 @@ const ROOM: usize = 4 << 10;
 /// Slices given to the kernel in one call.
 const SLICES: usize = 16;
 
+/// How much of a long answer is read at once. What is larger misses the caches of the cores.
+const THROUGH: usize = 256 << 10;
+
 /// A TCP connection, and what has been read of it and not yet been taken.
 #[derive(Debug)]
 pub struct Pipe {
     stream: TcpStream,
     input: Vec<u8>,
     taken: usize,
+    /// For what is passed on at once; made when it is first needed.
+    through: Vec<u8>,
 }
 
 impl Pipe {
@@ -35,6 +40,7 @@ impl Pipe {
             stream,
             input: Vec::with_capacity(ROOM),
             taken: 0,
+            through: Vec::new(),
         })
     }
 
@@ -62,6 +68,26 @@ impl Pipe {
         match self.stream.read_buf(&mut self.input).await? {
             0 => Err(closed()),
             _ => Ok(()),
+        }
+    }
+
+    /// Reads at most so many bytes and passes them on instead of keeping them, when all input has been taken. Answers how many.
+    ///
+    /// # Errors
+    /// When the connection is closed or broken.
+    pub async fn read_through(
+        &mut self,
+        most: u64,
+        each: &mut impl FnMut(&[u8]),
+    ) -> io::Result<u64> {
+        self.through.resize(THROUGH, 0);
+        let room = usize::try_from(most).unwrap_or(THROUGH).min(THROUGH);
+        match self.stream.read(&mut self.through[..room]).await? {
+            0 => Err(closed()),
+            read => {
+                each(&self.through[..read]);
+                Ok(read as u64)
+            }
         }
     }
 

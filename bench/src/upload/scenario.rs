@@ -12,7 +12,10 @@ use crate::{
     targets,
 };
 use async_trait::async_trait;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// One upload scenario over a list of servers.
 pub struct Uploads {
@@ -33,7 +36,7 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
     let one = Uploads::new(
         "upload-one-256m",
         "one client sends one file of 256 MiB",
-        entries,
+        entries_of_large,
     );
     let many = Uploads::new(
         "upload-64x8x2m",
@@ -55,6 +58,12 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
 fn entries() -> Vec<Entry> {
     let mut entries = targets::uploads();
     entries.extend(peers::uploads());
+    entries
+}
+
+fn entries_of_large() -> Vec<Entry> {
+    let mut entries = entries();
+    entries.extend(peers::large_uploads());
     entries
 }
 
@@ -194,7 +203,8 @@ impl Contender for Uploader {
         drop(volley);
         running.servers.check()?;
         running.servers.end().await;
-        Ok(figures_of(&plan, &sent, &cost))
+        let took = sent.iter().map(|sent| sent.took).collect();
+        Ok(figures_of(plan.file_bytes, took, &cost))
     }
 }
 
@@ -204,16 +214,17 @@ fn sample(sent: &[Sent]) -> impl Iterator<Item = &Sent> {
     places.into_iter().filter_map(|place| sent.get(place))
 }
 
+/// The figures of so many files, each of which took so long.
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
-fn figures_of(plan: &Plan, sent: &[Sent], cost: &Cost) -> Sample {
-    let (bytes, seconds) = (plan.bytes() as f64, cost.wall.as_secs_f64());
+pub(crate) fn figures_of(file_bytes: usize, mut times: Vec<Duration>, cost: &Cost) -> Sample {
+    let files = times.len();
+    let (bytes, seconds) = ((files * file_bytes) as f64, cost.wall.as_secs_f64());
     let gib = bytes / f64::from(1 << 30);
-    let mut times: Vec<_> = sent.iter().map(|sent| sent.took).collect();
     times.sort_unstable();
     let mut sample = Sample::default().with(figures::MB_PER_S, bytes / 1e6 / seconds);
-    if plan.files() > 1 {
+    if files > 1 {
         sample = sample
-            .with(figures::FILES_PER_S, plan.files() as f64 / seconds)
+            .with(figures::FILES_PER_S, files as f64 / seconds)
             .with(figures::P50, millis(percentile(&times, 0.50)))
             .with(figures::P99, millis(percentile(&times, 0.99)));
     }
