@@ -36,7 +36,7 @@ async fn open_uploads_expire_and_sealed_ones_do_not() {
         .await
         .expect("all is held");
     let sealed = expiries(&server).await;
-    assert_eq!(sealed.len(), 4, "a record and three blocks: {sealed:?}");
+    assert_eq!(sealed.len(), 11, "a record and ten blocks: {sealed:?}");
     for (key, ms) in sealed {
         assert_eq!(ms, -1, "{key}");
     }

@@ -121,8 +121,9 @@ async fn all_that_was_promised_room_can_be_finished_however_many_have_begun() {
     }
 }
 
+/// More than three quarters of the memory are never promised, so there is room for that.
 #[tokio::test]
-async fn a_block_takes_little_more_than_its_bytes() {
+async fn a_block_takes_a_quarter_more_than_its_bytes_at_most() {
     let server = Server::start(&[]).await;
     let cache = server.cache().await;
     let before: u64 = memory(&server).await;
@@ -137,7 +138,7 @@ async fn a_block_takes_little_more_than_its_bytes() {
     }
     let taken = memory(&server).await - before;
     let of_bytes = taken * 100 / bytes.len() as u64;
-    assert!(of_bytes < 106, "{taken} bytes, {of_bytes} %");
+    assert!(of_bytes < 126, "{taken} bytes, {of_bytes} %");
 }
 
 /// Bytes in use for data.

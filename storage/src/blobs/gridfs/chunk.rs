@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use mongodb::bson::{
-    Binary, DateTime, Document, RawDocumentBuf, doc, oid::ObjectId, raw::cstr, spec::BinarySubtype,
+    Binary, DateTime, Document, RawDocumentBuf, doc, error::Error, oid::ObjectId, raw::cstr,
+    spec::BinarySubtype,
 };
 use protocol::FileId;
 
@@ -18,25 +19,61 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(super) fn of(n: i32, data: &[u8]) -> Self {
+    pub(super) fn of(n: i32, parts: &[Bytes]) -> Self {
+        let add = |crc32c, part: &Bytes| crc32c::crc32c_append(crc32c, part);
         Self {
             n,
-            len: data.len(),
-            crc32c: crc32c::crc32c(data),
+            len: length(parts),
+            crc32c: parts.iter().fold(0, add),
         }
     }
 }
 
-/// The document of chunk `n`. Drivers insist on an `ObjectId`; nothing looks a chunk up by it.
-pub(super) fn document(file: FileId, data: Vec<u8>, fingerprint: Fingerprint) -> RawDocumentBuf {
-    let mut chunk = RawDocumentBuf::new();
-    chunk.append(cstr!("_id"), id(file, fingerprint.n));
-    chunk.append(cstr!("files_id"), file.to_string());
-    chunk.append(cstr!("n"), fingerprint.n);
-    chunk.append(cstr!("crc32c"), i64::from(fingerprint.crc32c));
-    chunk.append(cstr!("written"), DateTime::now());
-    chunk.append(cstr!("data"), binary(data));
-    chunk
+/// The bytes of all parts.
+fn length(parts: &[Bytes]) -> usize {
+    parts.iter().map(Bytes::len).sum()
+}
+
+/// The document of chunk `n`, into which its parts are copied once. Drivers insist on an `ObjectId`; nothing looks a chunk up by it.
+pub(super) fn document(
+    file: FileId,
+    parts: &[Bytes],
+    fingerprint: Fingerprint,
+) -> Result<RawDocumentBuf, Error> {
+    let mut head = RawDocumentBuf::new();
+    head.append(cstr!("_id"), id(file, fingerprint.n));
+    head.append(cstr!("files_id"), file.to_string());
+    head.append(cstr!("n"), fingerprint.n);
+    head.append(cstr!("crc32c"), i64::from(fingerprint.crc32c));
+    head.append(cstr!("written"), DateTime::now());
+    with_data(&head, parts)
+}
+
+/// The document `head` with these parts as its `data`: <https://bsonspec.org/spec.html>. Made by the library it would be copied
+/// more than once.
+fn with_data(head: &RawDocumentBuf, parts: &[Bytes]) -> Result<RawDocumentBuf, Error> {
+    const BINARY: u8 = 0x05;
+    const GENERIC: u8 = 0x00;
+    const END: u8 = 0x00;
+    let head = head.as_bytes();
+    let len = length(parts);
+    let mut bytes = Vec::with_capacity(head.len() + 16 + len);
+    // All but the end of the document, which begins with its length.
+    bytes.extend_from_slice(&head[..head.len() - 1]);
+    bytes.push(BINARY);
+    bytes.extend_from_slice(b"data\0");
+    bytes.extend_from_slice(&little_endian(len));
+    bytes.push(GENERIC);
+    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    bytes.push(END);
+    let total = little_endian(bytes.len());
+    bytes[..4].copy_from_slice(&total);
+    RawDocumentBuf::from_bytes(bytes)
+}
+
+/// A length as BSON has it. Chunks are far below the largest.
+fn little_endian(len: usize) -> [u8; 4] {
+    i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
 }
 
 /// The change that makes a chunk what [`document`] is, or makes it be there; its place is in the query.
@@ -131,6 +168,23 @@ mod tests {
         let age =
             DateTime::now().timestamp_millis() - id(files[0], 0).timestamp().timestamp_millis();
         assert!((0..60_000).contains(&age), "{age} ms");
+    }
+
+    #[test]
+    fn a_document_has_its_parts_as_one_value() {
+        let parts = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
+        let fingerprint = Fingerprint::of(7, &parts);
+        assert_eq!(
+            (fingerprint.len, fingerprint.crc32c),
+            (3, crc32c::crc32c(b"abc"))
+        );
+        let file = FileId::new();
+        let document = document(file, &parts, fingerprint).expect("it is a document");
+        let document = Document::try_from(document).expect("all of it can be read");
+        let data = document.get_binary_generic("data").expect("it is there");
+        assert_eq!(data, b"abc");
+        assert_eq!(document.get_str("files_id").ok(), Some(&*file.to_string()));
+        assert_eq!((document.get_i32("n").ok(), document.len()), (Some(7), 6));
     }
 
     #[test]

@@ -37,16 +37,12 @@ const DUPLICATE: i32 = 11000;
 
 impl GridFsBlobs {
     pub(super) async fn store(&self, file: FileId, source: &Source) -> Result<(), BlobError> {
-        if let Some(entry) = self.entry(file).await? {
+        // Asked at the same time: most files are not there yet.
+        let (entry, held) = tokio::join!(self.entry(file), source.cache.stat(source.upload));
+        if let Some(entry) = entry? {
             return entry.expect(file, source);
         }
-        let held = source
-            .cache
-            .stat(source.upload)
-            .await
-            .map_err(refused)?
-            .held;
-        expect_size(source.size, held)?;
+        expect_size(source.size, held.map_err(refused)?.held)?;
         let content = source
             .cache
             .read(source.upload, 0..source.size)
@@ -209,8 +205,7 @@ impl Put<'_> {
             .try_collect()
             .await
             .map_err(|error| unreadable(&error))?;
-        let data = pieces.concat();
-        if Fingerprint::of(wanted.n, &data) != wanted {
+        if Fingerprint::of(wanted.n, &pieces) != wanted {
             return Err(BlobError::Failed(
                 "the upload reads differently each time".to_owned(),
             ));
@@ -218,7 +213,7 @@ impl Put<'_> {
         let place = doc! { "files_id": self.file.to_string(), "n": wanted.n };
         let update = self
             .chunks
-            .update_one(place, chunk::update(self.file, data, wanted));
+            .update_one(place, chunk::update(self.file, pieces.concat(), wanted));
         within(LARGE, update.upsert(true)).await?;
         Ok(())
     }
@@ -272,16 +267,15 @@ fn build(
         fingerprints: Vec::new(),
     };
     while cutter.len() > 0 {
-        let data = cutter.take(chunk::SIZE).concat();
-        hasher.update(&data);
+        let parts = cutter.take(chunk::SIZE);
+        parts.iter().for_each(|part| hasher.update(part));
         let n = i32::try_from(batch.documents.len())
             .ok()
             .and_then(|n| first.checked_add(n));
         let n = n.ok_or_else(|| failed("it has more chunks than GridFS can count"))?;
-        let fingerprint = Fingerprint::of(n, &data);
-        batch
-            .documents
-            .push(chunk::document(file, data, fingerprint));
+        let fingerprint = Fingerprint::of(n, &parts);
+        let document = chunk::document(file, &parts, fingerprint).map_err(failed)?;
+        batch.documents.push(document);
         batch.fingerprints.push(fingerprint);
     }
     Ok((batch, len, hasher))

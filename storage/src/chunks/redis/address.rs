@@ -1,14 +1,14 @@
 //! The URL of a Redis: what it says to the library, and what it says to us.
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use redis::{ConnectionAddr, IntoConnectionInfo};
 
 /// How keys begin unless the URL says otherwise.
 const PREFIX: &str = "sluice";
 
 /// Where a Redis is, who we are there, and which of the installations that share it this is.
 pub(super) struct Address {
-    /// Connects, and leaves it to us to say who we are: an answer to that would lose its reason in the library.
-    pub(super) client: Client,
+    /// What to connect to.
+    pub(super) place: ConnectionAddr,
     /// For `AUTH`: the password, with the user's name before it if there is one.
     pub(super) login: Vec<String>,
     /// For `SELECT`.
@@ -36,16 +36,15 @@ impl Address {
         }
         check_prefix(prefix)?;
         // The parser's own words may repeat the password.
-        let wrong = |_| {
+        let wrong = || {
             "this is no URL of a Redis: use redis://user:password@host:port/0?prefix=sluice, with special characters \
              percent-encoded"
                 .to_owned()
         };
         if base.contains('#') {
-            return Err(wrong(()));
+            return Err(wrong());
         }
-        let info = base.into_connection_info().map_err(|_| wrong(()))?;
-        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let info = base.into_connection_info().map_err(|_| wrong())?;
         let given = info.redis_settings();
         let login = match (given.username(), given.password()) {
             (Some(user), Some(password)) => vec![user.to_owned(), password.to_owned()],
@@ -54,13 +53,8 @@ impl Address {
         };
         let database = given.db();
         let shown = format!("{}/{database}", host(info.addr()));
-        let bare = RedisConnectionInfo::default()
-            .set_protocol(ProtocolVersion::RESP2)
-            .set_skip_set_lib_name();
-        let info = info.set_tcp_settings(tcp).set_redis_settings(bare);
-        let client = Client::open(info).map_err(|_| wrong(()))?;
         Ok(Self {
-            client,
+            place: info.addr().clone(),
             login,
             database,
             prefix: prefix.to_owned(),

@@ -13,6 +13,8 @@ pub(super) enum Answer {
     Superseded,
     Sealed,
     OutOfOrder(u64),
+    /// What was put beside a block was not there any more.
+    Missing,
 }
 
 impl Answer {
@@ -25,6 +27,7 @@ impl Answer {
             Some(2) => Ok(Self::Superseded),
             Some(3) => Ok(Self::Sealed),
             Some(4) => Ok(Self::OutOfOrder(number(1))),
+            Some(5) => Ok(Self::Missing),
             _ => Err(Trouble::Other(format!(
                 "an answer makes no sense: {numbers:?}"
             ))),
@@ -39,6 +42,9 @@ impl Answer {
             Self::Superseded => Err(ChunkError::Superseded { upload }),
             Self::Sealed => Err(ChunkError::Sealed(upload)),
             Self::OutOfOrder(expected) => Err(ChunkError::OutOfOrder { expected }),
+            Self::Missing => Err(ChunkError::Unavailable(
+                "Redis took so long that it has dropped what it was sent".to_owned(),
+            )),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Inner, answer::Answer, batch::MAX_BYTES, scripts::Function, time, trouble::Trouble};
 use crate::chunks::ChunkError;
 use protocol::UploadId;
-use redis::{cmd, from_redis_value};
+use redis::{Cmd, Value, cmd, from_redis_value};
 use std::{collections::HashMap, time::SystemTime};
 
 /// The field with all promises together.
@@ -17,38 +17,39 @@ impl Ledger<'_> {
         format!("{}:ledger", self.0.prefix)
     }
 
-    /// Promises `size` bytes to an upload, of `limit` in all. What it was promised before is promised still.
-    pub(super) async fn reserve(
+    /// The call that promises `size` bytes to an upload, of `limit` in all. What it was promised before is promised still.
+    pub(super) fn reserve(
         &self,
         upload: UploadId,
         size: u64,
         limit: u64,
-    ) -> Result<(), ChunkError> {
+    ) -> Result<Cmd, ChunkError> {
         if size > limit.min(MAX_BYTES) {
             return Err(ChunkError::TooLarge(format!(
                 "the upload needs {size} bytes of {limit} in all: raise max_bytes and the maxmemory of Redis"
             )));
         }
-        let full = |left: u64| {
-            ChunkError::Busy(format!(
-                "the upload needs {size} bytes and {left} are left: wait until files are stored, or raise max_bytes and \
-                 the maxmemory of Redis"
-            ))
-        };
         let mut call = Function::Reserve.call(&self.key(), (3, 80));
         call.arg(upload.to_string()).arg(size).arg(limit);
-        let answer = self.0.control(call).await?;
+        Ok(call)
+    }
+
+    /// The answer to it.
+    pub(super) fn reserved(answer: Value, upload: UploadId, size: u64) -> Result<(), ChunkError> {
         match Answer::parse(answer)? {
-            Answer::OutOfOrder(left) => Err(full(left)),
+            Answer::OutOfOrder(left) => Err(ChunkError::Busy(format!(
+                "the upload needs {size} bytes and {left} are left: wait until files are stored, or raise max_bytes and \
+                 the maxmemory of Redis"
+            ))),
             other => other.about(upload).map(drop),
         }
     }
 
-    /// What the ledger says of an upload.
-    pub(super) async fn entry(&self, upload: UploadId) -> Result<Option<String>, Trouble> {
+    /// The call for what the ledger says of an upload.
+    pub(super) fn entry(&self, upload: UploadId) -> Cmd {
         let mut get = cmd("HGET");
         get.arg(self.key()).arg(upload.to_string());
-        Ok(from_redis_value(self.0.control(get).await?)?)
+        get
     }
 
     /// Crosses an upload out, unless its entry has changed since.

@@ -1,12 +1,11 @@
 //! One connection to a Redis, made when it is needed and made anew when it is lost.
 
-use super::{address::Address, scripts, server::Info, trouble::Trouble};
-use rand::RngExt;
-use redis::{
-    AsyncConnectionConfig, Cmd, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cmd, from_redis_value,
+use super::{
+    address::Address, connection::Connection, message::Message, scripts, server::Info,
+    trouble::Trouble,
 };
+use rand::RngExt;
+use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -87,29 +86,50 @@ struct Failed {
 /// A connection that worked when it was last used.
 #[derive(Clone)]
 struct Live {
-    connection: MultiplexedConnection,
+    connection: Connection,
     number: u64,
 }
 
 /// What is sent, and how sure it must be.
 pub(super) struct Request {
-    pub(super) command: Cmd,
+    message: Message,
     /// Whether a replica has to confirm it, if there are any.
-    pub(super) replicated: bool,
+    is_replicated: bool,
 }
 
 /// What Redis answers.
 pub(super) struct Reply {
-    pub(super) value: Value,
+    /// To each command, none of them being refused.
+    pub(super) values: Vec<Value>,
     /// Whether the first answer was lost with its connection, so that this one finds things as the first one left them.
     pub(super) is_repetition: bool,
 }
 
-impl From<Cmd> for Request {
-    fn from(command: Cmd) -> Self {
+impl Reply {
+    /// The last answer.
+    pub(super) fn last(&mut self) -> Value {
+        self.values.pop().unwrap_or(Value::Nil)
+    }
+}
+
+impl Request {
+    /// A change that counts once a replica has it, if there are any.
+    pub(super) fn replicated(command: Cmd) -> Self {
+        let mut message = Message::from(command);
+        // Asked in one go, since most have none.
+        message.add(cmd("INFO").arg("replication"));
         Self {
-            command,
-            replicated: false,
+            message,
+            is_replicated: true,
+        }
+    }
+}
+
+impl<T: Into<Message>> From<T> for Request {
+    fn from(message: T) -> Self {
+        Self {
+            message: message.into(),
+            is_replicated: false,
         }
     }
 }
@@ -123,14 +143,15 @@ impl Link {
         }
     }
 
-    /// Sends a command that may be repeated, and answers what Redis says. When the connection breaks, a second one is tried.
+    /// Sends commands that may be repeated, and answers what Redis says to the last of them, none being refused. When the
+    /// connection breaks, a second one is tried.
     pub(super) async fn call(
         &self,
         request: impl Into<Request>,
         limit: Duration,
     ) -> Result<Value, Trouble> {
-        let reply = self.call_twice(request, limit).await?;
-        Ok(reply.value)
+        let mut reply = self.call_twice(request, limit).await?;
+        Ok(reply.last())
     }
 
     /// As [`call`](Self::call), telling whether the answer is to a repetition.
@@ -156,12 +177,12 @@ impl Link {
     async fn try_twice(&self, request: &Request, used: &mut Option<u64>) -> Result<Reply, Trouble> {
         let mut is_repetition = false;
         loop {
-            let mut live = self.live().await?;
+            let live = self.live().await?;
             *used = Some(live.number);
             match live.perform(request).await {
-                Ok(value) => {
+                Ok(values) => {
                     return Ok(Reply {
-                        value,
+                        values,
                         is_repetition,
                     });
                 }
@@ -215,7 +236,7 @@ impl Link {
         }
     }
 
-    fn keep(&self, connection: MultiplexedConnection) -> Live {
+    fn keep(&self, connection: Connection) -> Live {
         let mut state = self.state();
         state.made += 1;
         let number = state.made;
@@ -261,36 +282,32 @@ impl Link {
 }
 
 impl Live {
-    async fn perform(&mut self, request: &Request) -> Result<Value, Trouble> {
-        let answer = match self.send(&request.command).await {
+    async fn perform(&self, request: &Request) -> Result<Vec<Value>, Trouble> {
+        let mut answers = match ask(&self.connection, request.message.clone()).await {
             Err(Trouble::Unknown) => {
-                load_functions(&mut self.connection).await?;
-                self.send(&request.command).await?
+                ask(&self.connection, scripts::load().into()).await?;
+                ask(&self.connection, request.message.clone()).await?
             }
             other => other?,
         };
-        if request.replicated {
-            self.confirm().await?;
+        if request.is_replicated
+            && let Some(replication) = answers.pop()
+        {
+            let text: String = from_redis_value(replication)?;
+            self.confirm(&Info::parse(&text)).await?;
         }
-        Ok(answer)
-    }
-
-    async fn send(&mut self, command: &Cmd) -> Result<Value, Trouble> {
-        Ok(command.query_async(&mut self.connection).await?)
+        Ok(answers)
     }
 
     /// Waits until a replica has everything that was sent on this connection, if there are any.
-    async fn confirm(&mut self) -> Result<(), Trouble> {
-        let mut question = cmd("INFO");
-        question.arg("replication");
-        let text: String = from_redis_value(self.send(&question).await?)?;
-        if Info::parse(&text).replicas() == 0 {
+    async fn confirm(&self, replication: &Info) -> Result<(), Trouble> {
+        if replication.replicas() == 0 {
             return Ok(());
         }
         let mut wait = cmd("WAIT");
         wait.arg(1)
             .arg(u64::try_from(CONFIRM.as_millis()).unwrap_or(0));
-        let confirmed: u64 = from_redis_value(self.send(&wait).await?)?;
+        let confirmed: u64 = query(&self.connection, wait).await?;
         if confirmed == 0 {
             let limit = CONFIRM.as_secs();
             return Err(Trouble::Other(format!(
@@ -301,24 +318,30 @@ impl Live {
     }
 }
 
+/// Sends commands; answers what Redis says to each, or its first refusal.
+async fn ask(connection: &Connection, message: Message) -> Result<Vec<Value>, Trouble> {
+    let answers = connection.send(message).await?;
+    answers
+        .into_iter()
+        .map(|answer| Ok(answer.extract_error()?))
+        .collect()
+}
+
+async fn query<T: FromRedisValue>(connection: &Connection, command: Cmd) -> Result<T, Trouble> {
+    let answer = ask(connection, command.into()).await?.pop();
+    Ok(from_redis_value(answer.unwrap_or(Value::Nil))?)
+}
+
 /// A connection to a Redis that may keep uploads, which knows the functions.
-async fn connect(address: &Address) -> Result<(MultiplexedConnection, Info), Trouble> {
-    // Every call has a deadline of its own; the library's is for small values.
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None);
-    let client = &address.client;
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
+async fn connect(address: &Address) -> Result<(Connection, Info), Trouble> {
+    let connection = Connection::open(&address.place).await?;
     if !address.login.is_empty() {
-        let login: RedisResult<()> = cmd("AUTH")
-            .arg(&address.login)
-            .query_async(&mut connection)
-            .await;
+        let mut login = cmd("AUTH");
+        login.arg(&address.login);
+        let login: Result<Value, _> = query(&connection, login).await;
         login.map_err(login_refused)?;
     }
-    let text: String = cmd("INFO").query_async(&mut connection).await?;
+    let text: String = query(&connection, cmd("INFO")).await?;
     let info = Info::parse(&text);
     if let Some(objection) = info.objection() {
         return Err(Trouble::Denied(objection));
@@ -330,31 +353,22 @@ async fn connect(address: &Address) -> Result<(MultiplexedConnection, Info), Tro
     }
     if address.database != 0 {
         let number = address.database;
-        let selected: RedisResult<()> =
-            cmd("SELECT").arg(number).query_async(&mut connection).await;
-        selected.map_err(|error| match Trouble::from(error) {
+        let mut select = cmd("SELECT");
+        select.arg(number);
+        let selected: Result<Value, _> = query(&connection, select).await;
+        selected.map_err(|trouble| match trouble {
             Trouble::Other(reason) => Trouble::Denied(format!("database {number}: {reason}")),
             other => other,
         })?;
     }
-    load_functions(&mut connection).await?;
+    ask(&connection, scripts::load().into()).await?;
     Ok((connection, info))
 }
 
 /// A password where none is set is as wrong as a wrong one; that there are too many connections says nothing about it.
-fn login_refused(error: redis::RedisError) -> Trouble {
-    match Trouble::from(error) {
+fn login_refused(trouble: Trouble) -> Trouble {
+    match trouble {
         Trouble::Other(reason) if reason.contains("AUTH") => Trouble::Denied(reason),
         other => other,
     }
-}
-
-async fn load_functions(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    let load = scripts::load();
-    let count = load.len();
-    let answers = connection.req_packed_commands(&load, 0, count).await?;
-    for answer in answers {
-        answer.extract_error()?;
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! <prefix>:ledger                        what each upload was promised, and all of them together
 //! <prefix>:{<upload>}                    the record of an upload: size, held, generation, sealed
 //! <prefix>:{<upload>}:<made>:<number>    a block of its bytes, of its whole length from the start
+//! <prefix>:{<upload>}:new-<name>:<number>  a block that was sent, and is not yet one of the upload's
 //! <prefix>:{<upload>}:<made>:readers     who is reading it, and until when that may be believed
 //! ```
 //!
@@ -17,8 +18,10 @@
 mod address;
 mod answer;
 mod batch;
+mod connection;
 mod ledger;
 mod link;
+mod message;
 mod reading;
 mod scripts;
 mod server;
@@ -34,6 +37,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use ledger::Ledger;
 use link::{Link, Request, Shared};
+use message::Message;
 use protocol::UploadId;
 use redis::{Cmd, Value, cmd, from_redis_value};
 use scripts::Function;
@@ -52,7 +56,7 @@ const SMALL: Duration = Duration::from_secs(5);
 const LARGE: Duration = Duration::from_secs(15);
 
 /// Connections for appending. On each, whole batches go one behind the other.
-const WRITERS: usize = 4;
+const WRITERS: usize = 8;
 
 /// Connections for reading.
 const READERS: usize = 2;
@@ -136,6 +140,15 @@ impl Inner {
         self.control.call(call, SMALL).await
     }
 
+    /// Two small calls, one behind the other.
+    async fn control_both(&self, calls: (Cmd, Cmd)) -> Result<(Value, Value), Trouble> {
+        let mut both = Message::from(calls.0);
+        both.add(&calls.1);
+        let mut reply = self.control.call_twice(both, SMALL).await?;
+        let second = reply.last();
+        Ok((reply.last(), second))
+    }
+
     /// A call that answers content.
     async fn fetch(&self, reader: u64, call: Cmd) -> Result<Value, Trouble> {
         // The remainder is small.
@@ -152,31 +165,24 @@ impl Inner {
 
     /// How Redis is now; it is [`Trouble::Denied`] that it evicts.
     async fn info(&self) -> Result<Info, Trouble> {
-        let text: String = from_redis_value(self.control(cmd("INFO")).await?)?;
-        let info = Info::parse(&text);
-        match info.eviction() {
-            Some(reason) => Err(Trouble::Denied(reason)),
-            None => Ok(info),
-        }
+        judge(self.control(Info::question()).await?)
     }
 
     /// Holds an upload; one that is not there is made if its size is given.
-    async fn hold(&self, upload: UploadId, size: Option<u64>) -> Result<Hold, ChunkError> {
+    fn hold(&self, upload: UploadId, size: Option<u64>) -> Cmd {
         let mut call = Function::Hold.call(&self.record(upload), (2, 40));
         call.arg(self.keep_ms);
         match size {
             Some(size) => call.arg(size),
             None => call.arg(""),
         };
-        let answer = self.control(call).await?;
-        let (generation, held) = Answer::parse(answer)?.about(upload)?;
-        Ok(Hold { generation, held })
+        call
     }
 
-    async fn remove_keys(&self, upload: UploadId) -> Result<(), Trouble> {
+    fn remove(&self, upload: UploadId) -> Cmd {
         let mut call = Function::Remove.call(&self.record(upload), (1, 20));
         call.arg(u64::try_from(reading::LEASE.as_millis()).unwrap_or(0));
-        self.control(call).await.map(drop)
+        call
     }
 
     async fn stat(&self, upload: UploadId) -> Result<CachedUpload, ChunkError> {
@@ -198,6 +204,21 @@ impl Inner {
     }
 }
 
+fn judge(info: Value) -> Result<Info, Trouble> {
+    let text: String = from_redis_value(info)?;
+    let info = Info::parse(&text);
+    match info.eviction() {
+        Some(reason) => Err(Trouble::Denied(reason)),
+        None => Ok(info),
+    }
+}
+
+/// The answer to [`Inner::hold`].
+fn held(answer: Value, upload: UploadId) -> Result<Hold, ChunkError> {
+    let (generation, held) = Answer::parse(answer)?.about(upload)?;
+    Ok(Hold { generation, held })
+}
+
 /// The time that is so many microseconds after the epoch.
 fn time(micros: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
@@ -206,19 +227,27 @@ fn time(micros: u64) -> SystemTime {
 #[async_trait]
 impl ChunkCache for RedisChunks {
     async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError> {
-        match self.inner.hold(upload, None).await {
+        let inner = &self.inner;
+        let look = (inner.hold(upload, None), Info::question());
+        let (there, info) = inner.control_both(look).await?;
+        match held(there, upload) {
             Err(ChunkError::NotFound(_)) => {}
             there => return there,
         }
-        let limit = self.inner.info().await?.capacity().unwrap_or(MAX_BYTES);
-        let limit = limit.min(self.inner.max_bytes.unwrap_or(MAX_BYTES));
-        let ledger = self.inner.ledger();
-        ledger.reserve(upload, size, limit).await?;
-        let hold = self.inner.hold(upload, Some(size)).await?;
+        let limit = judge(info)?.capacity().unwrap_or(MAX_BYTES);
+        let limit = limit.min(inner.max_bytes.unwrap_or(MAX_BYTES));
+        let ledger = inner.ledger();
+        let reserve = ledger.reserve(upload, size, limit)?;
+        let reserved = inner.control(reserve.clone()).await?;
+        Ledger::reserved(reserved, upload, size)?;
+        let (made, reserved) = inner
+            .control_both((inner.hold(upload, Some(size)), reserve))
+            .await?;
+        let hold = held(made, upload)?;
         // Someone who removes it at the same time may have crossed it out in between.
-        match ledger.reserve(upload, size, limit).await {
-            Err(full @ (ChunkError::TooLarge(_) | ChunkError::Busy(_))) => {
-                self.inner.remove_keys(upload).await?;
+        match Ledger::reserved(reserved, upload, size) {
+            Err(full @ ChunkError::Busy(_)) => {
+                inner.control(inner.remove(upload)).await?;
                 Err(full)
             }
             other => other.map(|()| hold),
@@ -226,7 +255,8 @@ impl ChunkCache for RedisChunks {
     }
 
     async fn resume(&self, upload: UploadId) -> Result<Hold, ChunkError> {
-        self.inner.hold(upload, None).await
+        let hold = self.inner.hold(upload, None);
+        held(self.inner.control(hold).await?, upload)
     }
 
     async fn append(
@@ -240,8 +270,8 @@ impl ChunkCache for RedisChunks {
         let after = batch::end(offset, &parts);
         let call = batch::append(&record, generation, offset, parts, self.inner.keep_ms);
         let writer = self.inner.writer(upload);
-        let reply = writer.call_twice(call, LARGE).await?;
-        match Answer::parse(reply.value)? {
+        let mut reply = writer.call_twice(call, LARGE).await?;
+        match Answer::parse(reply.last())? {
             // By the holder alone, so it was this very call, whose answer was lost.
             Answer::OutOfOrder(held) if reply.is_repetition && Some(held) == after => Ok(held),
             answer => Ok(answer.about(upload)?.0),
@@ -251,10 +281,7 @@ impl ChunkCache for RedisChunks {
     async fn seal(&self, upload: UploadId, generation: u64) -> Result<(), ChunkError> {
         let mut command = Function::Seal.call(&self.inner.record(upload), (1, 20));
         command.arg(generation);
-        let request = Request {
-            command,
-            replicated: true,
-        };
+        let request = Request::replicated(command);
         let answer = self.inner.seals.call(request, SMALL).await?;
         Answer::parse(answer)?.about(upload)?;
         Ok(())
@@ -277,8 +304,10 @@ impl ChunkCache for RedisChunks {
 
     async fn remove(&self, upload: UploadId) -> Result<(), ChunkError> {
         let ledger = self.inner.ledger();
-        let entry = ledger.entry(upload).await?;
-        self.inner.remove_keys(upload).await?;
+        // The entry as it is before the upload goes.
+        let calls = (ledger.entry(upload), self.inner.remove(upload));
+        let (entry, _) = self.inner.control_both(calls).await?;
+        let entry: Option<String> = from_redis_value(entry).map_err(Trouble::from)?;
         if let Some(entry) = entry {
             ledger.release(upload, &entry).await?;
         }

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Blocks asked for before they are needed, the one that is needed included.
-const AHEAD: usize = 2;
+const AHEAD: usize = 8;
 
 /// For how long an upload that is removed waits for a reader that asks for nothing.
 pub(super) const LEASE: Duration = Duration::from_secs(60);

@@ -3,9 +3,9 @@
 use redis::{Cmd, Pipeline, Script, cmd};
 use std::sync::LazyLock;
 
-/// Bytes of a block. A little less than 1 MiB: with its header the string then fits the allocator's 1 MiB, where a byte more
-/// would take 1.25 MiB.
-pub(super) const BLOCK: u64 = (1 << 20) - 64;
+/// Bytes of a block: what clients are told to send at once, so that a chunk is a block and a value of its own. The allocator
+/// gives it a quarter more; [`super::server`] reckons with that.
+pub(super) const BLOCK: u64 = 256 << 10;
 
 /// How long the blocks of an abandoned upload outlive its record, in milliseconds: what is held is never less than what the
 /// record says.
@@ -43,10 +43,15 @@ impl Function {
 
     /// A call of it on `key`, to which its arguments are added; `extra` is how many of them, and how many bytes they have.
     pub(super) fn call(self, key: &str, extra: (usize, usize)) -> Cmd {
-        let hash = &SOURCES[self as usize].hash;
+        let hash = self.hash();
         let mut call = Cmd::with_capacity(4 + extra.0, 64 + hash.len() + key.len() + extra.1);
         call.arg("EVALSHA").arg(hash).arg(1).arg(key);
         call
+    }
+
+    /// What the server calls it.
+    pub(super) fn hash(self) -> &'static str {
+        &SOURCES[self as usize].hash
     }
 
     fn text(self) -> (&'static str, bool) {

@@ -1,5 +1,6 @@
 //! What a Redis says of itself, and whether it may keep uploads.
 
+use redis::{Cmd, cmd};
 use std::{collections::HashMap, fmt::Write};
 
 /// The oldest Redis that knows what the functions declare of themselves.
@@ -15,6 +16,13 @@ const EIGHTHS: u64 = 6;
 pub(super) struct Info(HashMap<String, String>);
 
 impl Info {
+    /// What asks for all that matters while it is in use.
+    pub(super) fn question() -> Cmd {
+        let mut question = cmd("INFO");
+        question.arg("memory");
+        question
+    }
+
     pub(super) fn parse(text: &str) -> Self {
         let pairs = text.lines().filter_map(|line| line.trim().split_once(':'));
         Self(

@@ -62,6 +62,12 @@ impl From<RedisError> for Trouble {
     }
 }
 
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 impl From<redis::ParsingError> for Trouble {
     fn from(error: redis::ParsingError) -> Self {
         Self::Other(format!("an answer makes no sense: {error}"))

@@ -2,7 +2,7 @@
 -- named by the time at which this upload of that id was made: readers of an earlier one are not disturbed.
 --
 -- An answer begins with a number: DONE, or why not.
-local DONE, ABSENT, SUPERSEDED, SEALED, OUT_OF_ORDER = 0, 1, 2, 3, 4
+local DONE, ABSENT, SUPERSEDED, SEALED, OUT_OF_ORDER, MISSING = 0, 1, 2, 3, 4, 5
 local record = KEYS[1]
 
 -- Numbers up to 2^53 are exact in Lua; written without an exponent.
