@@ -2,6 +2,11 @@
 //!
 //! To add one: a variant of [`Kind`], a file with what it does, and a line in [`run`].
 
+mod aligned;
+mod files;
+mod reader;
+mod uploads;
+
 use crate::Result;
 use clap::{Args, ValueEnum};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -45,6 +50,9 @@ impl Kind {
 ///
 /// # Errors
 /// When it can't listen.
-pub fn run(_arguments: &FloorArguments) -> Result<ExitCode> {
-    Err("not there yet".into())
+pub fn run(arguments: &FloorArguments) -> Result<ExitCode> {
+    match arguments.kind {
+        Kind::Discard => uploads::serve(arguments.listen, None),
+        Kind::Direct => uploads::serve(arguments.listen, Some(&arguments.dir)),
+    }
 }

@@ -3,20 +3,23 @@
 pub mod floors;
 pub mod sluice;
 
-use crate::{scenario::Part, upload::Entry};
+use crate::{
+    scenario::Part,
+    upload::{Entry, library::Library},
+};
 use std::sync::Arc;
 
-/// The rows that the upload scenarios begin with.
+/// The rows that the upload scenarios begin with, for so many clients: each has an account of its own.
 #[must_use]
-pub fn uploads() -> Vec<Entry> {
-    // As many accounts as the largest scenario has clients.
-    let sluice = Arc::new(sluice::Sluice::new("sluice").with_accounts(500));
+pub fn uploads(clients: usize) -> Vec<Entry> {
+    let sluice = Arc::new(sluice::Sluice::new("sluice").with_accounts(clients));
     let entry = |part, floor: floors::Floor| {
         let floor = Arc::new(floor);
         Entry::new(part, floor.clone(), floor)
     };
     vec![
-        Entry::new(Part::Subject, sluice.clone(), sluice),
+        Entry::new(Part::Subject, sluice.clone(), sluice.clone()),
+        Entry::new(Part::Beside, sluice.clone(), Arc::new(Library(sluice))).named("client library"),
         entry(Part::Floor, floors::Floor::discard()),
         entry(Part::Floor, floors::Floor::direct()),
     ]

@@ -28,6 +28,12 @@ use tokio::sync::{Mutex, OnceCell};
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse battery staple";
 
+/// Of the server that accounts are made on, before anything is measured: hashing a password as it ships takes long on purpose.
+const QUICK_SIGNUPS: [(&str, &str); 2] = [
+    ("auth.passwords.memory", "64 KiB"),
+    ("auth.passwords.iterations", "1"),
+];
+
 /// Sign-ups and refreshes under way at once.
 const AT_ONCE: usize = 8;
 
@@ -92,12 +98,17 @@ impl Sluice {
         self.present.lock().await.clone()
     }
 
-    async fn serve(&self, lab: &Lab, folder: &Path) -> Result<Running> {
+    async fn serve(
+        &self,
+        lab: &Lab,
+        folder: &Path,
+        settings: impl Iterator<Item = (&str, &str)> + Send,
+    ) -> Result<Running> {
         let address = ready::free_address()?;
         let mut command = Command::new(&lab.options.sluice);
         command.args(["serve", "--listen", &address.to_string(), "--data"]);
         command.arg(folder.join("data"));
-        for (key, value) in &self.settings {
+        for (key, value) in settings {
             let name = key.replace('.', "__").to_uppercase();
             command.env(format!("SLUICE_{name}"), value);
         }
@@ -110,7 +121,7 @@ impl Sluice {
     /// Makes the accounts on a server of their own, and keeps its data.
     async fn make_template(&self, lab: &Lab) -> Result<Template> {
         let folder = lab.scratch()?.keep();
-        let mut running = self.serve(lab, &folder).await?;
+        let mut running = self.serve(lab, &folder, QUICK_SIGNUPS.into_iter()).await?;
         let api = api(running.address())?;
         let signup = |number| {
             let api = api.clone();
@@ -182,7 +193,9 @@ impl Target for Sluice {
         let template = self.template.get_or_try_init(|| self.make_template(lab));
         let template = template.await?;
         copy(&template.folder.join("data"), &folder.join("data"))?;
-        let running = self.serve(lab, folder).await?;
+        let settings = self.settings.iter();
+        let settings = settings.map(|(key, value)| (key.as_str(), value.as_str()));
+        let running = self.serve(lab, folder, settings).await?;
         *self.present.lock().await = refresh(running.address(), &template.grants).await?;
         Ok(running)
     }

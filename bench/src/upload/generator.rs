@@ -168,16 +168,23 @@ impl Volley for Clients {
     }
 
     async fn fetch(&mut self, sent: &Sent) -> Result<Option<Bytes>> {
-        match &self.kept {
-            Kept::Nowhere => Ok(None),
-            Kept::Folder(folder) => Ok(Some(std::fs::read(folder.join(&sent.place))?.into())),
-            Kept::Server(url) => {
-                let url = format!("{url}/api/v1/files/{}/content", sent.place);
-                let http = reqwest::Client::builder().no_proxy().build()?;
-                let request = http.get(url).bearer_auth(&self.tokens[sent.client]);
-                let answer = request.send().await?.error_for_status()?;
-                Ok(Some(answer.bytes().await?))
-            }
+        fetch(&self.kept, &self.tokens[sent.client], sent).await
+    }
+}
+
+/// Reads back what a server keeps.
+///
+/// # Errors
+/// When it can't be read.
+pub async fn fetch(kept: &Kept, token: &str, sent: &Sent) -> Result<Option<Bytes>> {
+    match kept {
+        Kept::Nowhere => Ok(None),
+        Kept::Folder(folder) => Ok(Some(std::fs::read(folder.join(&sent.place))?.into())),
+        Kept::Server(url) => {
+            let url = format!("{url}/api/v1/files/{}/content", sent.place);
+            let http = reqwest::Client::builder().no_proxy().build()?;
+            let answer = http.get(url).bearer_auth(token).send().await?;
+            Ok(Some(answer.error_for_status()?.bytes().await?))
         }
     }
 }

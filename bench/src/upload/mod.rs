@@ -7,6 +7,7 @@
 pub mod body;
 pub mod frames;
 pub mod generator;
+pub mod library;
 pub mod pipe;
 mod scenario;
 pub mod wire;
@@ -147,5 +148,12 @@ impl Entry {
             target,
             load,
         }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 }

@@ -25,7 +25,8 @@ pub struct Uploads {
     files_per_client: usize,
     file_bytes: usize,
     connecting: bool,
-    entries: fn() -> Vec<Entry>,
+    /// Those who take part, given the number of clients.
+    entries: fn(usize) -> Vec<Entry>,
     /// Made by whoever comes first, and the same for all.
     plan: Arc<Mutex<Option<Arc<Plan>>>>,
 }
@@ -55,8 +56,8 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
     ]
 }
 
-fn entries() -> Vec<Entry> {
-    let mut entries = targets::uploads();
+fn entries(clients: usize) -> Vec<Entry> {
+    let mut entries = targets::uploads(clients);
     entries.extend(peers::uploads());
     entries
 }
@@ -68,9 +69,9 @@ fn entries_of_large() -> Vec<Entry> {
 }
 
 impl Uploads {
-    /// A scenario over these servers; its sizes follow.
+    /// A scenario over these servers, which are told how many clients there will be; its sizes follow.
     #[must_use]
-    pub fn new(name: &'static str, about: &'static str, entries: fn() -> Vec<Entry>) -> Self {
+    pub fn new(name: &'static str, about: &'static str, entries: fn(usize) -> Vec<Entry>) -> Self {
         Self {
             name,
             about,
@@ -138,7 +139,7 @@ impl Scenario for Uploads {
                 shared: self.plan.clone(),
             })
         };
-        (self.entries)().into_iter().map(contender).collect()
+        (self.entries)(sizes.0).into_iter().map(contender).collect()
     }
 }
 
