@@ -4,7 +4,7 @@
 //! larger one has a thread that hashes and one that writes beside the one that reads, since a single client would otherwise wait
 //! for each in turn.
 
-use super::aligned::Aligned;
+use super::aligned::{Aligned, Lent};
 use crate::upload::frames::CHUNK;
 use protocol::{Digest, DigestAlgorithm, Hasher};
 use rustix::fs::{Mode, OFlags};
@@ -65,14 +65,13 @@ pub(super) enum Receiving {
         written: u64,
         direct: Option<Direct>,
         /// The buffer to fill.
-        buffer: Aligned,
+        buffer: Lent,
     },
     Staged(Stages),
 }
 
 impl Receiving {
-    pub(super) fn inline(direct: Option<Direct>, mut buffer: Aligned) -> Self {
-        buffer.len = 0;
+    pub(super) fn inline(direct: Option<Direct>, buffer: Lent) -> Self {
         Self::Inline {
             hasher: Hasher::new(DigestAlgorithm::Sha256),
             hashed: 0,
@@ -122,8 +121,8 @@ impl Receiving {
         }
     }
 
-    /// No more is to come. Answers the digest when everything is on the disk, and a buffer to use again if there is one.
-    pub(super) fn finish(self) -> io::Result<(Digest, Option<Aligned>)> {
+    /// No more is to come. Answers the digest when everything is on the disk.
+    pub(super) fn finish(self) -> io::Result<Digest> {
         match self {
             Self::Inline {
                 hasher,
@@ -136,11 +135,13 @@ impl Receiving {
                     if buffer.len > 0 {
                         direct.write(&mut buffer, written)?;
                     }
+                    // Somebody else may read while this one waits for the disk.
+                    drop(buffer);
                     direct.finish()?;
                 }
-                Ok((hasher.finish(), Some(buffer)))
+                Ok(hasher.finish())
             }
-            Self::Staged(stages) => Ok((stages.finish()?, None)),
+            Self::Staged(stages) => stages.finish(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A server of just enough of `sluice.v1` that the generator can load it: one thread per connection, one upload at a time.
 
 use super::{
-    aligned::Aligned,
+    aligned::{Aligned, Pool},
     files::{Direct, INLINE_BATCH, Receiving, Stages},
     reader::{Head, Incoming, Reader},
 };
@@ -23,6 +23,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
+use tokio::net::TcpSocket;
 
 /// As Sluice grants them.
 const LIMITS: Limits = Limits {
@@ -33,25 +34,46 @@ const LIMITS: Limits = Limits {
     max_message_bytes: 260 << 10,
 };
 
+/// Small files received at once; the buffers stay warm when they are few.
+const BUFFERS: usize = 64;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
 /// What may be written and not be acknowledged yet.
 const ACK_EVERY: u64 = LIMITS.window_bytes / 2;
 
 /// Serves until the process is ended. Files are written to the folder, or nowhere.
 pub(super) fn serve(listen: SocketAddr, folder: Option<&Path>) -> Result<ExitCode> {
-    let listener = TcpListener::bind(listen)?;
+    let listener = listener(listen)?;
+    let pool = Pool::new(BUFFERS, INLINE_BATCH);
     let folder: Option<Arc<Path>> = folder.map(Arc::from);
     loop {
         let (socket, _) = listener.accept()?;
-        let folder = folder.clone();
+        let (folder, pool) = (folder.clone(), pool.clone());
         std::thread::Builder::new()
             .stack_size(256 << 10)
             .spawn(move || {
                 // A client that goes away is no news; one that is wrong finds its connection closed.
-                if let Ok(mut session) = Session::new(socket, folder) {
+                if let Ok(mut session) = Session::new(socket, folder, pool) {
                     let _ = session.run();
                 }
             })?;
     }
+}
+
+/// A listener at which as many connections may wait as the system grants; the standard library's own takes 128, and whoever comes
+/// later tries again after a second.
+fn listener(listen: SocketAddr) -> Result<TcpListener> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _guard = runtime.enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(listen)?;
+    let listener = socket.listen(BACKLOG)?.into_std()?;
+    listener.set_nonblocking(false)?;
+    Ok(listener)
 }
 
 struct Session {
@@ -59,8 +81,7 @@ struct Session {
     reader: Reader,
     folder: Option<Arc<Path>>,
     upload: Option<Upload>,
-    /// The buffer of the next upload.
-    spare: Option<Aligned>,
+    pool: Arc<Pool>,
 }
 
 struct Upload {
@@ -74,14 +95,14 @@ struct Upload {
 }
 
 impl Session {
-    fn new(socket: TcpStream, folder: Option<Arc<Path>>) -> io::Result<Self> {
+    fn new(socket: TcpStream, folder: Option<Arc<Path>>, pool: Arc<Pool>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         Ok(Self {
             reader: Reader::new(socket.try_clone()?),
             socket,
             folder,
             upload: None,
-            spare: None,
+            pool,
         })
     }
 
@@ -129,9 +150,7 @@ impl Session {
             let acks = acks(self.socket.try_clone()?, start.stream, id);
             Receiving::Staged(Stages::start(direct, acks))
         } else {
-            let spare = self.spare.take();
-            let buffer = spare.unwrap_or_else(|| Aligned::new(INLINE_BATCH));
-            Receiving::inline(direct, buffer)
+            Receiving::inline(direct, self.pool.take())
         };
         self.upload = Some(Upload {
             id,
@@ -175,8 +194,7 @@ impl Session {
             return Err(wrong("bytes are missing"));
         }
         let acked = upload.ack();
-        let (digest, buffer) = upload.receiving.finish()?;
-        self.spare = buffer;
+        let digest = upload.receiving.finish()?;
         let completed = ServerMessage::UploadCompleted(UploadCompleted {
             id,
             upload_id: upload.id,

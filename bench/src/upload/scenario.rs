@@ -62,8 +62,8 @@ fn entries(clients: usize) -> Vec<Entry> {
     entries
 }
 
-fn entries_of_large() -> Vec<Entry> {
-    let mut entries = entries();
+fn entries_of_large(clients: usize) -> Vec<Entry> {
+    let mut entries = entries(clients);
     entries.extend(peers::large_uploads());
     entries
 }
