@@ -13,7 +13,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
-use storage::chunks::ChunkOptions;
+use storage::chunks::{ChunkOptions, Writes};
 
 /// The settings of a server. Each service's own are documented where it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,8 +135,10 @@ pub struct Chunks {
     pub min_free_bytes: ByteSize,
     /// On disk: file operations under way at once.
     pub disk_threads: usize,
-    /// On disk: uploads whose files stay open between chunks.
+    /// On disk: uploads whose file stays open between chunks.
     pub kept_open: usize,
+    /// On disk: `direct` past the page cache, `buffered` through it, `auto` past it where the file system lets us.
+    pub writes: Writes,
     /// In Redis: an upload that is not complete is dropped when nothing was written to it for so long. Longer than
     /// `uploader.upload_lifetime`.
     pub abandoned_after: Millis,
@@ -149,6 +151,7 @@ impl Default for Chunks {
             min_free_bytes,
             disk_threads,
             kept_open,
+            writes,
             abandoned_after,
         } = ChunkOptions::default();
         Self {
@@ -156,6 +159,7 @@ impl Default for Chunks {
             min_free_bytes: ByteSize(min_free_bytes),
             disk_threads,
             kept_open,
+            writes,
             abandoned_after: Millis(u64::try_from(abandoned_after.as_millis()).unwrap_or(u64::MAX)),
         }
     }
@@ -168,6 +172,7 @@ impl Chunks {
             min_free_bytes: self.min_free_bytes.0,
             disk_threads: self.disk_threads,
             kept_open: self.kept_open,
+            writes: self.writes,
             abandoned_after: self.abandoned_after.duration(),
         }
     }

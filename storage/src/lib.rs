@@ -13,6 +13,7 @@
 //! that make any adapter fail to order (`faults`) and a disk whose power can be cut (`fs::PowerCut`).
 
 pub mod blobs;
+mod buffers;
 pub mod chunks;
 #[cfg(feature = "testing")]
 pub mod conformance;

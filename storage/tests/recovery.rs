@@ -16,6 +16,10 @@ use tempfile::TempDir;
 
 const BATCH: usize = 10_000;
 
+/// Bytes of a slot's header, and of each record behind it.
+const HEADER: usize = 48;
+const RECORD: usize = 16;
+
 /// Bytes that a record covers before the next one begins.
 const RECORD_COVERS: u64 = 64 * 1024;
 
@@ -62,18 +66,24 @@ impl Interrupted {
     }
 
     fn file(&self, suffix: &str) -> PathBuf {
-        let shard = format!("{:02x}", self.upload.0.as_bytes()[15]);
+        let shard = format!("{:02x}", self.upload.0.as_bytes()[15] % 16);
         self.folder
             .path()
             .join(shard)
             .join(format!("{}.{suffix}", self.upload))
     }
 
-    fn change(&self, suffix: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let path = self.file(suffix);
-        let mut content = fs::read(&path).expect("it is there");
-        change(&mut content);
-        fs::write(&path, content).expect("it can be written");
+    /// The file of the records. The upload has the first slot.
+    fn records(&self) -> PathBuf {
+        self.folder.path().join("records")
+    }
+
+    fn change_part(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        change_file(&self.file("part"), change);
+    }
+
+    fn change_records(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        change_file(&self.records(), change);
     }
 
     /// The bytes held after a restart, having checked that all is well with them and that the upload can be finished.
@@ -123,10 +133,7 @@ impl Interrupted {
             cache.stat(self.upload).await,
             Err(ChunkError::NotFound(_))
         ));
-        assert!(
-            !self.file("part").exists() && !self.file("crc").exists(),
-            "nothing is left behind"
-        );
+        assert!(!self.file("part").exists(), "nothing is left behind");
         let usage = cache.usage().await.expect("it is known");
         assert_eq!((usage.held, usage.reserved), (0, 0));
         assert_eq!(
@@ -140,17 +147,23 @@ impl Interrupted {
     }
 }
 
+fn change_file(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = fs::read(path).expect("it is there");
+    change(&mut content);
+    fs::write(path, content).expect("it can be written");
+}
+
 #[tokio::test]
 async fn a_length_beyond_the_records_is_not_believed() {
     let upload = Interrupted::new().await;
-    upload.change("part", |part| part.resize(250_000, 0));
+    upload.change_part(|part| part.resize(250_000, 0));
     assert_eq!(upload.held().await, Interrupted::HELD);
 }
 
 #[tokio::test]
 async fn records_beyond_the_length_are_not_believed() {
     let upload = Interrupted::new().await;
-    upload.change("part", |part| part.truncate(100_000));
+    upload.change_part(|part| part.truncate(100_000));
     let held = upload.held().await;
     assert!(
         (100_000 - RECORD_COVERS..=100_000).contains(&held),
@@ -162,7 +175,7 @@ async fn records_beyond_the_length_are_not_believed() {
 async fn damage_costs_no_more_than_the_records_from_there() {
     for at in [0, 65_000, 150_000, 189_999] {
         let upload = Interrupted::new().await;
-        upload.change("part", |part| part[at] ^= 1);
+        upload.change_part(|part| part[at] ^= 1);
         let held = upload.held().await;
         assert!(
             held <= at as u64 && held + RECORD_COVERS > at as u64,
@@ -174,55 +187,114 @@ async fn damage_costs_no_more_than_the_records_from_there() {
 #[tokio::test]
 async fn a_torn_or_damaged_record_ends_what_is_held() {
     let upload = Interrupted::new().await;
-    upload.change("crc", |sidecar| sidecar.truncate(sidecar.len() - 1));
+    upload.change_records(|records| records.truncate(records.len() - 1));
     assert!((1..Interrupted::HELD).contains(&upload.held().await));
 
     for byte in [0, 8, 12] {
         let upload = Interrupted::new().await;
-        // The second record: the first one begins at 32.
-        upload.change("crc", |sidecar| sidecar[32 + 16 + byte] ^= 1);
+        upload.change_records(|records| records[HEADER + RECORD + byte] ^= 1);
         let held = upload.held().await;
         assert!((1..=RECORD_COVERS).contains(&held), "{held}");
     }
 }
 
 #[tokio::test]
-async fn zeros_after_the_records_are_cut_off() {
+async fn what_lies_behind_the_records_is_taken_away() {
     let upload = Interrupted::new().await;
-    let len = fs::metadata(upload.file("crc")).expect("it is there").len();
-    upload.change("crc", |sidecar| sidecar.resize(4096, 0));
+    let before = fs::read(upload.records()).expect("it is there");
+    upload.change_records(|records| records.resize(4096, 7));
     let cache = open(upload.folder.path()).await;
     assert_eq!(
         cache.stat(upload.upload).await.expect("it is there").held,
         Interrupted::HELD
     );
-    assert_eq!(
-        fs::metadata(upload.file("crc")).expect("it is there").len(),
-        len
-    );
+    let after = fs::read(upload.records()).expect("it is there");
+    assert_eq!(after[..before.len()], before);
+    assert!(after[before.len()..].iter().all(|byte| *byte == 0));
     drop(cache);
     assert_eq!(upload.held().await, Interrupted::HELD);
 }
 
 #[tokio::test]
+async fn records_of_the_slots_last_upload_are_not_believed() {
+    let upload = Interrupted::new().await;
+    let cache = open(upload.folder.path()).await;
+    cache
+        .remove(upload.upload)
+        .await
+        .expect("it can be removed");
+    let next = UploadId::new();
+    let hold = cache.open(next, 200_000).await.expect("there is room");
+    // The same bytes, so that all of the old records but the stamp would fit them.
+    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..BATCH])];
+    cache
+        .append(next, hold.generation, 0, parts)
+        .await
+        .expect("it fits");
+    drop(cache);
+    let shard = format!("{:02x}", next.0.as_bytes()[15] % 16);
+    let path = upload
+        .folder
+        .path()
+        .join(shard)
+        .join(format!("{next}.part"));
+    fs::write(path, &upload.bytes).expect("it can be written");
+    let cache = open(upload.folder.path()).await;
+    let held = cache.resume(next).await.expect("it is there").held;
+    assert_eq!(held, BATCH as u64);
+}
+
+#[tokio::test]
+async fn of_two_slots_the_newer_one_counts() {
+    let upload = Interrupted::new().await;
+    let old = fs::read(upload.records()).expect("it is there");
+    let cache = open(upload.folder.path()).await;
+    cache
+        .remove(upload.upload)
+        .await
+        .expect("it can be removed");
+    let hold = cache
+        .open(upload.upload, 200_000)
+        .await
+        .expect("there is room");
+    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..1000])];
+    cache
+        .append(upload.upload, hold.generation, 0, parts)
+        .await
+        .expect("it fits");
+    drop(cache);
+    // As if the upload had been opened anew in another slot than its first.
+    upload.change_records(|records| {
+        records.resize(4096, 0);
+        records.extend_from_slice(&old);
+    });
+    let cache = open(upload.folder.path()).await;
+    let held = cache.resume(upload.upload).await.expect("it is there").held;
+    assert_eq!(held, 1000);
+}
+
+#[tokio::test]
 async fn without_a_whole_header_it_was_never_opened() {
-    let changes: [fn(&mut Vec<u8>); 3] = [
-        |header| header[9] ^= 1,
-        |header| header.truncate(20),
-        |header| header.fill(0),
+    let changes: [fn(&mut Vec<u8>); 4] = [
+        |records| records[25] ^= 1,
+        |records| records[10] ^= 1,
+        |records| records.truncate(20),
+        |records| records.fill(0),
     ];
     for change in changes {
         let upload = Interrupted::new().await;
-        upload.change("crc", change);
+        upload.change_records(change);
         upload.is_gone().await;
     }
 }
 
 #[tokio::test]
 async fn half_of_the_files_is_no_upload() {
-    for missing in ["part", "crc"] {
+    for missing in [Interrupted::records, |upload: &Interrupted| {
+        upload.file("part")
+    }] {
         let upload = Interrupted::new().await;
-        fs::remove_file(upload.file(missing)).expect("it is there");
+        fs::remove_file(missing(&upload)).expect("it is there");
         upload.is_gone().await;
     }
 }
@@ -243,7 +315,7 @@ async fn what_others_put_there_is_left_alone() {
 }
 
 #[tokio::test]
-async fn small_appends_do_not_make_a_large_sidecar() {
+async fn small_appends_do_not_make_many_records() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let cache = open(folder.path()).await;
     let upload = UploadId::new();
@@ -256,13 +328,9 @@ async fn small_appends_do_not_make_a_large_sidecar() {
             .expect("it fits");
     }
     drop(cache);
-    let shard = folder
-        .path()
-        .join(format!("{:02x}", upload.0.as_bytes()[15]));
-    let sidecar = fs::metadata(shard.join(format!("{upload}.crc")))
-        .expect("it is there")
-        .len();
-    assert_eq!(sidecar, 32 + 16, "one record");
+    let records = fs::metadata(folder.path().join("records"));
+    let len = records.expect("it is there").len();
+    assert_eq!(len, (HEADER + RECORD) as u64, "one record");
     assert_eq!(
         open(folder.path())
             .await

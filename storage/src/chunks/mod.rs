@@ -94,6 +94,19 @@ pub struct Usage {
     pub available: u64,
 }
 
+/// How a cache on disk writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writes {
+    /// Past the page cache if the file system takes that, else through it.
+    #[default]
+    Auto,
+    /// Past the page cache; a file system that refuses is an error at the start.
+    Direct,
+    /// Through the page cache.
+    Buffered,
+}
+
 /// Limits of a chunk cache. An adapter heeds those that concern it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -104,8 +117,10 @@ pub struct ChunkOptions {
     pub min_free_bytes: u64,
     /// File operations under way at once.
     pub disk_threads: usize,
-    /// Uploads whose files (two each) stay open between appends; the others' are opened for each append.
+    /// Uploads whose file stays open between appends; the others' are opened for each append.
     pub kept_open: usize,
+    /// On disk: whether the bytes of uploads go through the page cache. Those of small ones always do.
+    pub writes: Writes,
     /// In Redis, uploads that are not sealed are dropped when nobody has written to them for so long: well beyond the lifetime
     /// that the uploader gives them.
     pub abandoned_after: Duration,
@@ -117,7 +132,8 @@ impl Default for ChunkOptions {
             max_bytes: None,
             min_free_bytes: 256 << 20,
             disk_threads: 32,
-            kept_open: 128,
+            kept_open: 256,
+            writes: Writes::Auto,
             abandoned_after: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -1,7 +1,7 @@
 //! A file system that fails to order.
 
 use super::Script;
-use crate::fs::{Access, Entry, File, Fs, Metadata};
+use crate::fs::{Access, BLOCK, Entry, File, Fs, Metadata};
 use std::{
     io::{self, IoSlice},
     path::Path,
@@ -11,7 +11,9 @@ use std::{
 /// The operations of [`Fs`] and [`File`] that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FsCall {
-    /// [`Fs::open`] with [`Access::Create`].
+    /// [`Fs::open`] for writing past the page cache, which then also counts as one of the next two.
+    OpenDirect,
+    /// [`Fs::open`] that makes the file.
     Create,
     /// [`Fs::open`] otherwise.
     Open,
@@ -62,7 +64,10 @@ impl FaultyFs {
 
 impl Fs for FaultyFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
-        self.script.count(if access == Access::Create {
+        if access.is_direct() {
+            self.script.count(FsCall::OpenDirect)?;
+        }
+        self.script.count(if access.creates() {
             FsCall::Create
         } else {
             FsCall::Open
@@ -70,6 +75,7 @@ impl Fs for FaultyFs {
         let inner = self.inner.open(path, access)?;
         Ok(Box::new(FaultyFile {
             inner,
+            is_direct: access.is_direct(),
             script: self.script.clone(),
         }))
     }
@@ -116,15 +122,14 @@ impl Fs for FaultyFs {
 
 struct FaultyFile {
     inner: Box<dyn File>,
+    is_direct: bool,
     script: Script<FsCall, io::Error>,
 }
 
 impl File for FaultyFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         if let Err(error) = self.script.count(FsCall::Write) {
-            let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-            self.inner
-                .write_at(&mut [IoSlice::new(&bytes[..bytes.len() / 2])], offset)?;
+            self.inner.write_at(&mut self.half_of(parts), offset)?;
             return Err(error);
         }
         self.inner.write_at(parts, offset)
@@ -147,5 +152,22 @@ impl File for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.script.count(FsCall::SyncData)?;
         self.inner.sync_data()
+    }
+}
+
+impl FaultyFile {
+    /// About half of the bytes; whole blocks, if only such may be written.
+    fn half_of<'a>(&self, parts: &'a [IoSlice<'_>]) -> Vec<IoSlice<'a>> {
+        let mut left = parts.iter().map(|part| part.len()).sum::<usize>() / 2;
+        if self.is_direct {
+            left -= left % BLOCK;
+        }
+        let mut half = Vec::new();
+        for part in parts {
+            let taken = left.min(part.len());
+            half.extend((taken > 0).then(|| IoSlice::new(&part[..taken])));
+            left -= taken;
+        }
+        half
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -56,18 +56,21 @@ impl FolderLock {
     }
 }
 
-/// One folder's syncs: those who wait for the same folder share one.
+/// A folder within a root, made once. Those who wait for a sync of it share one.
 #[derive(Debug)]
-pub(crate) struct FolderSync {
+pub(crate) struct Folder {
     path: PathBuf,
+    /// Whether it is there and its name survives a power cut.
+    made: AtomicBool,
     asked: AtomicU64,
     done: Mutex<u64>,
 }
 
-impl FolderSync {
+impl Folder {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
+            made: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             done: Mutex::new(0),
         }
@@ -75,6 +78,23 @@ impl FolderSync {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the folder exist and survive a power cut.
+    pub(crate) fn make(&self, fs: &dyn Fs) -> io::Result<()> {
+        if self.made.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match fs.create_folder(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // One that is there may be left by a process that was killed before it synced the name.
+            _ => self
+                .path
+                .parent()
+                .map_or(Ok(()), |root| fs.sync_folder(root))?,
+        }
+        self.made.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Makes every name that was put into the folder before this call survive a power cut.

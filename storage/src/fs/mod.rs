@@ -6,7 +6,7 @@ mod power_cut;
 mod real;
 mod worker;
 
-pub(crate) use folder::{FolderLock, FolderSync, make_root};
+pub(crate) use folder::{Folder, FolderLock, make_root};
 #[cfg(feature = "testing")]
 pub use power_cut::{PowerCut, Survives};
 pub use real::Real;
@@ -15,6 +15,7 @@ pub(crate) use worker::{Stopped, Worker};
 use std::{
     ffi::OsString,
     io::{self, IoSlice},
+    ops::{Deref, Range},
     path::Path,
     time::SystemTime,
 };
@@ -28,7 +29,29 @@ pub enum Access {
     Write,
     /// Reading and writing; the file is made if it is not there, and emptied if it is.
     Create,
+    /// Like [`Write`](Self::Write), but bytes go past the page cache, straight from the caller's memory: where they are in
+    /// memory, where they go in the file and how many they are must each be a multiple of [`BLOCK`].
+    WriteDirect,
+    /// Like [`Create`](Self::Create), and writes as with [`WriteDirect`](Self::WriteDirect).
+    CreateDirect,
 }
+
+impl Access {
+    /// Whether the file is made, or emptied.
+    #[must_use]
+    pub fn creates(self) -> bool {
+        matches!(self, Self::Create | Self::CreateDirect)
+    }
+
+    /// Whether writes go past the page cache.
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        matches!(self, Self::WriteDirect | Self::CreateDirect)
+    }
+}
+
+/// What writes past the page cache are aligned to: at least what any disk or file system asks for, and no more than a page.
+pub const BLOCK: usize = 4096;
 
 /// What is known of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +78,8 @@ pub trait File: Send + Sync {
     /// Writes all of `parts`, one after the other, at `offset`. After an error any part of it may have been written.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Those of the operating system; [`io::ErrorKind::InvalidInput`] when the file was opened for writing past the page cache
+    /// and something is not aligned.
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
     /// Reads at most `buffer.len()` bytes at `offset`; 0 at the end of the file.
@@ -63,6 +87,20 @@ pub trait File: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Reads as much of the same as is in memory, without waiting for the disk.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing of it is in memory, or that can't be known.
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = (buffer, offset);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Says that these bytes will be read soon, so that the disk may begin.
+    fn will_need(&self, range: Range<u64>) {
+        let _ = range;
+    }
 
     /// Cuts the file to `len` bytes, or fills it with zeros up to there.
     ///
@@ -97,7 +135,8 @@ pub trait Fs: Send + Sync + 'static {
     /// Opens a file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Those of the operating system; [`io::ErrorKind::InvalidInput`] or [`io::ErrorKind::Unsupported`] when it won't have writes
+    /// past the page cache.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>>;
 
     /// Makes a folder.
@@ -147,6 +186,14 @@ pub trait Fs: Send + Sync + 'static {
     /// # Errors
     /// Those of the operating system.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// Whether `parts` may be written past the page cache at `offset`.
+pub(crate) fn is_aligned(parts: &[impl Deref<Target = [u8]>], offset: u64) -> bool {
+    offset.is_multiple_of(BLOCK as u64)
+        && parts
+            .iter()
+            .all(|part| part.len().is_multiple_of(BLOCK) && part.as_ptr().align_offset(BLOCK) == 0)
 }
 
 /// Whether an error says that there is no room left.

@@ -1,10 +1,13 @@
 //! The operating system's file system.
 
 use super::{Access, Entry, File, Fs, Metadata};
+use rustix::fs::Advice;
 use std::{
     fs,
-    io::{self, IoSlice},
-    os::unix::fs::{FileExt, MetadataExt},
+    io::{self, IoSlice, IoSliceMut},
+    num::NonZeroU64,
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -12,6 +15,12 @@ use std::{
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Real;
+
+/// For writes past the page cache. Systems without such a thing write through it.
+#[cfg(target_os = "linux")]
+const DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+#[cfg(not(target_os = "linux"))]
+const DIRECT: i32 = 0;
 
 /// The most parts that one call takes (`IOV_MAX` on Linux).
 const MAX_PARTS: usize = 1024;
@@ -40,6 +49,27 @@ impl File for fs::File {
         FileExt::read_at(self, buffer, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut parts = [IoSliceMut::new(buffer)];
+        match preadv2(self, &mut parts, offset, ReadWriteFlags::NOWAIT) {
+            // Some file systems can't tell what is in memory.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn will_need(&self, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            // Only advice: without it reading is slower.
+            let _ = rustix::fs::fadvise(self, range.start, Some(len), Advice::WillNeed);
+        }
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         fs::File::set_len(self, len)
     }
@@ -57,9 +87,10 @@ impl Fs for Real {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(access != Access::Read);
-        options
-            .create(access == Access::Create)
-            .truncate(access == Access::Create);
+        options.create(access.creates()).truncate(access.creates());
+        if access.is_direct() {
+            options.custom_flags(DIRECT);
+        }
         Ok(Box::new(options.open(path)?))
     }
 

@@ -2,39 +2,48 @@
 //!
 //! ```text
 //! <root>/lock                   held while a process uses the folder
+//! <root>/records                which bytes of the uploads being written are held: see `records`
 //! <root>/<2 hex>/<upload>.part    bytes of an upload being written
-//! <root>/<2 hex>/<upload>.crc     which of them are held: see `sidecar`
 //! <root>/<2 hex>/<upload>.sealed  bytes of a sealed upload
 //! ```
 //!
 //! What is held is never read off a file's length: after a crash it is the longest prefix whose checksums are right.
 
+mod direct;
 mod part;
+mod records;
 mod room;
 mod shards;
-mod sidecar;
 mod state;
 
-use super::{CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, SealedContent, Usage};
+use super::{
+    CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, SealedContent, Usage, Writes,
+};
 use crate::{
     ByteStream,
-    fs::{FolderLock, Fs, Stopped, Worker, make_root},
+    buffers::Buffers,
+    fs::{Access, BLOCK, FolderLock, Fs, Stopped, Worker, is_full, make_root, remove_if_there},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use part::Means;
 use protocol::UploadId;
+use records::Records;
 use room::Room;
 use shards::{Found, Shards};
 use state::{Locked, State, refusal};
 use std::{
     collections::HashMap,
-    io,
+    io::{self, IoSlice},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 use tokio::sync::Semaphore;
+
+/// Bytes put in order at once for a write past the page cache.
+const STAGED: usize = 256 * 1024;
 
 /// A chunk cache on a local disk.
 pub struct DiskChunks {
@@ -47,8 +56,8 @@ struct Inner {
     shards: Shards,
     room: Room,
     uploads: Mutex<HashMap<UploadId, Slot>>,
-    /// Rights to keep an upload's files open between appends.
-    slots: Arc<Semaphore>,
+    records: Arc<Records>,
+    means: Means,
     /// Above every generation that an earlier process gave.
     era: u64,
     _lock: FolderLock,
@@ -128,14 +137,24 @@ impl Inner {
     fn open(fs: &dyn Fs, root: PathBuf, options: &ChunkOptions) -> io::Result<Self> {
         make_root(fs, &root)?;
         let lock = FolderLock::take(&root)?;
+        let era = era();
+        let (records, known) = Records::open(fs, &root.join("records"), era)?;
         let shards = Shards::new(&root);
         let room = Room::new(options.max_bytes, options.min_free_bytes);
         let mut uploads = HashMap::new();
-        for (upload, found) in shards.scan(fs)? {
+        for (upload, found) in shards.scan(fs, known)? {
             let state = match found {
-                Found::Open { size, claimed } => {
+                Found::Open {
+                    size,
+                    claimed,
+                    slot,
+                } => {
                     room.found(claimed, size - claimed);
-                    State::Found { size, claimed }
+                    State::Found {
+                        size,
+                        claimed,
+                        slot,
+                    }
                 }
                 Found::Sealed { size, touched } => {
                     room.found(size, 0);
@@ -148,20 +167,52 @@ impl Inner {
             };
             uploads.insert(upload, Arc::new(tokio::sync::Mutex::new(state)));
         }
-        let slots = Arc::new(Semaphore::new(options.kept_open));
+        records.shrink()?;
+        let means = Means {
+            kept_open: Arc::new(Semaphore::new(options.kept_open)),
+            buffers: goes_direct(fs, &root, options.writes)?.then(|| Buffers::new(STAGED, BLOCK)),
+        };
         Ok(Self {
             root,
             shards,
             room,
             uploads: Mutex::new(uploads),
-            slots,
-            era: era(),
+            records,
+            means,
+            era,
             _lock: lock,
         })
     }
 
     fn uploads(&self) -> MutexGuard<'_, HashMap<UploadId, Slot>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether to write past the page cache: tried out, since a file system may refuse it only when it is written to.
+fn goes_direct(fs: &dyn Fs, root: &Path, writes: Writes) -> io::Result<bool> {
+    let path = root.join("probe");
+    remove_if_there(fs, &path)?;
+    if writes == Writes::Buffered {
+        return Ok(false);
+    }
+    let block = Buffers::new(BLOCK, BLOCK).take();
+    let tried = fs
+        .open(&path, Access::CreateDirect)
+        .and_then(|file| file.write_at(&mut [IoSlice::new(&block)], 0));
+    remove_if_there(fs, &path)?;
+    match tried {
+        Ok(()) => Ok(true),
+        // There is no room to try it now.
+        Err(error) if is_full(&error) => Ok(true),
+        Err(error) if writes == Writes::Auto => {
+            tracing::info!(%error, root = %root.display(), "uploads are written through the page cache: the file system takes no direct writes");
+            Ok(false)
+        }
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("the file system takes no direct writes, set `chunks.writes` to auto: {error}"),
+        )),
     }
 }
 
@@ -203,9 +254,12 @@ impl ChunkCache for DiskChunks {
     }
 
     async fn sealed(&self, upload: UploadId) -> Result<SealedContent, ChunkError> {
-        self.with(upload, Locked::sealed)
-            .await
-            .map(SealedContent::File)
+        let mut locked = self.lock(upload).await?;
+        let path = match locked.known() {
+            Some(CachedUpload { sealed: true, .. }) => locked.path(),
+            _ => self.worker.run(move |fs| locked.sealed(fs)).await?,
+        };
+        Ok(SealedContent::File(path))
     }
 
     async fn stat(&self, upload: UploadId) -> Result<CachedUpload, ChunkError> {

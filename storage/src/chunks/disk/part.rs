@@ -1,101 +1,101 @@
 //! The bytes of an upload being written: the one place that writes, verifies and syncs them.
 
-use super::sidecar::{self, HEADER, RECORD, Record, Records};
-use crate::fs::{Access, File, Fs, read_full, remove_if_there};
+use super::{
+    direct::{self, Tail},
+    records::{CAPACITY, Record, Slot},
+};
+use crate::{
+    buffers::Buffers,
+    fs::{Access, BLOCK, File, Fs, read_full},
+};
 use bytes::Bytes;
+use protocol::UploadId;
 use std::{
     io::{self, IoSlice},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A record is extended until it covers this many bytes, so that small appends can't make the sidecar large.
+/// A record is extended until it covers this many bytes, or more if the slot has too little room for an upload of its size.
 const RECORD_COVERS: u64 = 64 * 1024;
+
+/// Smaller uploads go through the page cache: that takes no longer, and an odd end costs less there.
+const DIRECT_FROM: u64 = 64 * 1024;
 
 /// Bytes verified at once.
 const VERIFY: usize = 256 * 1024;
 
-/// Where the files of an upload are.
+/// Where the bytes of an upload are.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    /// The bytes while they are being written.
+    /// While they are being written.
     pub(super) part: PathBuf,
-    /// Which of them are held.
-    pub(super) sidecar: PathBuf,
-    /// The bytes once all are held and synced.
+    /// Once all are held and synced.
     pub(super) sealed: PathBuf,
+}
+
+/// What the uploads of a cache share.
+pub(super) struct Means {
+    /// Rights to keep an upload's file open between appends.
+    pub(super) kept_open: Arc<Semaphore>,
+    /// To write past the page cache with; none if all goes through it.
+    pub(super) buffers: Option<Buffers>,
 }
 
 /// An upload being written.
 pub(super) struct Part {
+    upload: UploadId,
     size: u64,
-    held: u64,
+    slot: Slot,
+    held: Held,
+    open: Option<Open>,
+}
+
+/// What is held.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Held {
+    bytes: u64,
     /// Records written.
     records: u64,
     /// Where the last record begins, and what it says.
     last: Option<(u64, Record)>,
-    files: Option<Files>,
 }
 
-struct Files {
-    part: Box<dyn File>,
-    sidecar: Box<dyn File>,
-    /// The right to keep them open between appends.
-    _slot: Option<OwnedSemaphorePermit>,
+/// The file, open for writing.
+struct Open {
+    file: Box<dyn File>,
+    /// What writes past the page cache need.
+    direct: Option<(Buffers, Tail)>,
+    /// The right to keep it open between appends.
+    kept: Option<OwnedSemaphorePermit>,
 }
 
 impl Part {
-    /// Makes the files of an upload of `size` bytes.
-    pub(super) fn create(fs: &dyn Fs, paths: &Paths, size: u64) -> io::Result<Self> {
-        let made = fs.open(&paths.part, Access::Create).and_then(|_| {
-            let sidecar = fs.open(&paths.sidecar, Access::Create)?;
-            sidecar::write_header(&*sidecar, size)
-        });
-        if let Err(error) = made {
-            // Without a whole header they are no upload, and the next start sweeps them.
-            let _ = remove_if_there(fs, &paths.part);
-            let _ = remove_if_there(fs, &paths.sidecar);
-            return Err(error);
-        }
-        Ok(Self {
-            size,
-            held: 0,
-            records: 0,
-            last: None,
-            files: None,
-        })
+    /// Makes the file of an upload of which nothing is held.
+    pub(super) fn create(
+        fs: &dyn Fs,
+        path: &Path,
+        upload: UploadId,
+        size: u64,
+        slot: Slot,
+        means: &Means,
+    ) -> io::Result<Self> {
+        let mut this = Self::found(upload, size, slot, Held::default());
+        let open = this.open(fs, path, means, [Access::Create, Access::CreateDirect])?;
+        this.open = open.kept.is_some().then_some(open);
+        Ok(this)
     }
 
-    /// Finds the longest prefix whose records verify, and cuts off what lies beyond it.
-    pub(super) fn recover(fs: &dyn Fs, paths: &Paths, size: u64) -> io::Result<Self> {
-        let part = fs.open(&paths.part, Access::Write)?;
-        let sidecar = fs.open(&paths.sidecar, Access::Write)?;
-        let mut this = Self {
+    /// An upload that was looked at by [`recover`].
+    pub(super) fn found(upload: UploadId, size: u64, slot: Slot, held: Held) -> Self {
+        Self {
+            upload,
             size,
-            held: 0,
-            records: 0,
-            last: None,
-            files: None,
-        };
-        let mut records = Records::new(&*sidecar);
-        while let Some(record) = records.next()? {
-            let follows = this.held < record.end && record.end <= size;
-            if !follows || crc_of(&*part, this.held, record.end)? != Some(record.crc) {
-                break;
-            }
-            this.last = Some((this.held, record));
-            this.held = record.end;
-            this.records += 1;
+            slot,
+            held,
+            open: None,
         }
-        if part.len()? != this.held {
-            part.set_len(this.held)?;
-        }
-        let end = HEADER + this.records * RECORD;
-        if sidecar.len()? != end {
-            sidecar.set_len(end)?;
-        }
-        Ok(this)
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -103,7 +103,7 @@ impl Part {
     }
 
     pub(super) fn held(&self) -> u64 {
-        self.held
+        self.held.bytes
     }
 
     /// Adds `parts`; first the bytes, then the record that makes them count. An error leaves what is held as it was, and
@@ -111,84 +111,149 @@ impl Part {
     pub(super) fn append(
         &mut self,
         fs: &dyn Fs,
-        paths: &Paths,
+        path: &Path,
         parts: &[Bytes],
-        slots: &Arc<Semaphore>,
+        means: &Means,
     ) -> io::Result<()> {
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         if length == 0 {
             return Ok(());
         }
-        let files = match self.files.take() {
-            Some(files) => files,
-            None => Files::open(fs, paths, slots)?,
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.open(fs, path, means, [Access::Write, Access::WriteDirect])?,
         };
-        let written = self.write(&files, parts, length);
-        if files._slot.is_some() && written.is_ok() {
-            self.files = Some(files);
-        }
-        written
+        open.write(parts, self.held.bytes)?;
+        self.held = self.record(parts, length)?;
+        self.open = open.kept.is_some().then_some(open);
+        Ok(())
     }
 
-    fn write(&mut self, files: &Files, parts: &[Bytes], length: u64) -> io::Result<()> {
-        let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        files.part.write_at(&mut slices, self.held)?;
-
-        let end = self.held + length;
-        let extended = self.last.filter(|(start, _)| end - start <= RECORD_COVERS);
+    /// Writes the record of bytes just written; answers what is held then.
+    fn record(&self, parts: &[Bytes], length: u64) -> io::Result<Held> {
+        let Held {
+            bytes,
+            records,
+            last,
+        } = self.held;
+        let end = bytes + length;
+        // Any two records that follow each other cover more than this, so that the slot has room for those of the whole upload.
+        let covers = RECORD_COVERS.max(self.size.div_ceil(CAPACITY / 2));
+        let extended = last.filter(|(start, _)| end - start <= covers);
         let (index, start, crc) = match extended {
-            Some((start, record)) => (self.records - 1, start, record.crc),
-            None => (self.records, self.held, 0),
+            Some((start, record)) => (records - 1, start, record.crc),
+            None => (records, bytes, 0),
         };
         let crc = parts
             .iter()
             .fold(crc, |crc, part| crc32c::crc32c_append(crc, part));
         let record = Record { end, crc };
-        sidecar::write_record(&*files.sidecar, index, record)?;
-
-        self.held = end;
-        self.records = index + 1;
-        self.last = Some((start, record));
-        Ok(())
+        self.slot.write(index, record)?;
+        Ok(Held {
+            bytes: end,
+            records: index + 1,
+            last: Some((start, record)),
+        })
     }
 
-    /// Makes the held bytes survive a power cut. If that fails they are no longer held: the operating system may have
-    /// dropped some of them and would call a second try a success.
-    pub(super) fn sync(&mut self, fs: &dyn Fs, paths: &Paths) -> io::Result<()> {
-        let kept = self.files.take();
-        let file = match &kept {
-            Some(files) => &files.part,
-            None => &fs.open(&paths.part, Access::Write)?,
+    /// Makes the held bytes survive a power cut, and the file end where they do. If syncing fails they are no longer held: the
+    /// operating system may have dropped some of them and would call a second try a success.
+    pub(super) fn sync(&mut self, fs: &dyn Fs, path: &Path) -> io::Result<()> {
+        let file = match self.open.take() {
+            Some(open) => open.file,
+            None => fs.open(path, Access::Write)?,
         };
+        if file.len()? != self.held.bytes {
+            file.set_len(self.held.bytes)?;
+        }
         let synced = file.sync_data();
         if synced.is_err() {
-            self.distrust(fs, paths);
+            self.distrust(fs, path);
         }
         synced
     }
 
-    fn distrust(&mut self, fs: &dyn Fs, paths: &Paths) {
-        self.held = 0;
-        self.records = 0;
-        self.last = None;
-        let emptied = fs
-            .open(&paths.sidecar, Access::Write)
-            .and_then(|sidecar| sidecar.set_len(HEADER));
-        let emptied = emptied.and_then(|()| fs.open(&paths.part, Access::Write)?.set_len(0));
+    fn distrust(&mut self, fs: &dyn Fs, path: &Path) {
+        self.held = Held::default();
+        let emptied = self
+            .slot
+            .renew(self.upload, self.size)
+            .and_then(|()| fs.open(path, Access::Write)?.set_len(0));
         if let Err(error) = emptied {
-            tracing::warn!(path = %paths.part.display(), %error, "could not empty an upload that could not be synced");
+            tracing::warn!(path = %path.display(), %error, "could not empty an upload that could not be synced");
+        }
+    }
+
+    /// Opens the file for writing through the page cache or past it.
+    fn open(
+        &self,
+        fs: &dyn Fs,
+        path: &Path,
+        means: &Means,
+        [through, past]: [Access; 2],
+    ) -> io::Result<Open> {
+        let buffers = means.buffers.clone().filter(|_| self.size >= DIRECT_FROM);
+        let direct = match buffers {
+            Some(buffers) => Some((buffers, self.tail(fs, path)?)),
+            None => None,
+        };
+        Ok(Open {
+            file: fs.open(path, if direct.is_some() { past } else { through })?,
+            direct,
+            kept: Arc::clone(&means.kept_open).try_acquire_owned().ok(),
+        })
+    }
+
+    /// Reads what is held behind the last whole block.
+    fn tail(&self, fs: &dyn Fs, path: &Path) -> io::Result<Tail> {
+        let held = self.held.bytes;
+        let odd = held % BLOCK as u64;
+        let mut tail = vec![0; usize::try_from(odd).unwrap_or(BLOCK)];
+        if odd > 0 {
+            let file = fs.open(path, Access::Read)?;
+            if read_full(&*file, &mut tail, held - odd)? < tail.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(tail)
+    }
+}
+
+impl Open {
+    /// Writes `parts` behind the bytes that are held.
+    fn write(&mut self, parts: &[Bytes], held: u64) -> io::Result<()> {
+        match &mut self.direct {
+            Some((buffers, tail)) => {
+                let start = held - tail.len() as u64;
+                *tail = direct::append(&*self.file, buffers, (start, tail), parts)?;
+                Ok(())
+            }
+            None => {
+                let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+                self.file.write_at(&mut slices, held)
+            }
         }
     }
 }
 
-impl Files {
-    fn open(fs: &dyn Fs, paths: &Paths, slots: &Arc<Semaphore>) -> io::Result<Self> {
-        Ok(Self {
-            part: fs.open(&paths.part, Access::Write)?,
-            sidecar: fs.open(&paths.sidecar, Access::Write)?,
-            _slot: Arc::clone(slots).try_acquire_owned().ok(),
-        })
+/// Finds the longest prefix whose records verify, and cuts off what lies beyond it.
+pub(super) fn recover(fs: &dyn Fs, path: &Path, size: u64, slot: &Slot) -> io::Result<Held> {
+    let file = fs.open(path, Access::Write)?;
+    let mut held = Held::default();
+    for record in slot.read()? {
+        let follows = held.bytes < record.end && record.end <= size;
+        if !follows || crc_of(&*file, held.bytes, record.end)? != Some(record.crc) {
+            break;
+        }
+        held.last = Some((held.bytes, record));
+        held.bytes = record.end;
+        held.records += 1;
     }
+    if file.len()? != held.bytes {
+        file.set_len(held.bytes)?;
+    }
+    slot.cut(held.records)?;
+    Ok(held)
 }
 
 /// The CRC-32C of the bytes from `start` to `end`; none if the file ends before.

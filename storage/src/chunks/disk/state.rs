@@ -2,7 +2,8 @@
 
 use super::{
     Inner, Slot,
-    part::{Part, Paths},
+    part::{self, Part, Paths},
+    records,
 };
 use crate::{
     chunks::{CachedUpload, ChunkError, Hold},
@@ -24,7 +25,11 @@ pub(super) enum State {
     /// Not there: being made, or removed.
     Absent,
     /// Found at start; of `size` bytes, `claimed` are said to be held, which nobody verified yet.
-    Found { size: u64, claimed: u64 },
+    Found {
+        size: u64,
+        claimed: u64,
+        slot: records::Slot,
+    },
     /// Being written.
     Open(Open),
     /// Closed for writing. Durable once its new name is synced.
@@ -70,12 +75,7 @@ impl Locked {
         }
         let free = fs.free_bytes(&self.inner.root).map_err(refusal)?;
         self.inner.room.reserve(size, free)?;
-        let made = self
-            .inner
-            .shards
-            .make(fs, self.upload)
-            .and_then(|()| Part::create(fs, &self.paths, size));
-        let part = made.map_err(|error| {
+        let part = self.create(fs, size).map_err(|error| {
             self.inner.room.release(0, size);
             refusal(error)
         })?;
@@ -88,6 +88,18 @@ impl Locked {
             generation: 1,
             held: 0,
         })
+    }
+
+    fn create(&self, fs: &dyn Fs, size: u64) -> io::Result<Part> {
+        let Inner {
+            shards,
+            records,
+            means,
+            ..
+        } = &*self.inner;
+        shards.make(fs, self.upload)?;
+        let slot = records.take(self.upload, size)?;
+        Part::create(fs, &self.paths.part, self.upload, size, slot, means)
     }
 
     pub(super) fn resume(&mut self, fs: &dyn Fs) -> Result<Hold, ChunkError> {
@@ -122,7 +134,7 @@ impl Locked {
             return Err(ChunkError::OutOfOrder { expected: before });
         }
         open.part
-            .append(fs, &self.paths, parts, &self.inner.slots)
+            .append(fs, &self.paths.part, parts, &self.inner.means)
             .map_err(refusal)?;
         open.touched = SystemTime::now();
         self.inner.room.moved(before, open.part.held());
@@ -133,10 +145,7 @@ impl Locked {
         if !matches!(*self.state, State::Sealed { .. }) {
             self.close(fs, generation)?;
         }
-        self.settle(fs)?;
-        // Left behind, it does no harm and goes at the next start.
-        let _ = remove_if_there(fs, &self.paths.sidecar);
-        Ok(())
+        self.settle(fs)
     }
 
     /// Syncs the bytes, then gives them their final name.
@@ -146,7 +155,7 @@ impl Locked {
         if held < size {
             return Err(ChunkError::OutOfOrder { expected: held });
         }
-        let synced = open.part.sync(fs, &self.paths);
+        let synced = open.part.sync(fs, &self.paths.part);
         self.inner.room.moved(held, open.part.held());
         synced
             .and_then(|()| fs.rename(&self.paths.part, &self.paths.sealed))
@@ -162,9 +171,14 @@ impl Locked {
     pub(super) fn sealed(&mut self, fs: &dyn Fs) -> Result<PathBuf, ChunkError> {
         self.settle(fs)?;
         match *self.state {
-            State::Sealed { .. } => Ok(self.paths.sealed.clone()),
+            State::Sealed { .. } => Ok(self.path()),
             _ => Err(ChunkError::NotFound(self.upload)),
         }
+    }
+
+    /// Where the bytes are once it is sealed.
+    pub(super) fn path(&self) -> PathBuf {
+        self.paths.sealed.clone()
     }
 
     pub(super) fn stat(&mut self, fs: &dyn Fs) -> Result<CachedUpload, ChunkError> {
@@ -226,7 +240,7 @@ impl Locked {
     pub(super) fn remove(&mut self, fs: &dyn Fs) -> Result<(), ChunkError> {
         let (held, reserved, content) = match &*self.state {
             State::Absent => return Ok(()),
-            State::Found { size, claimed } => (*claimed, size - claimed, &self.paths.part),
+            State::Found { size, claimed, .. } => (*claimed, size - claimed, &self.paths.part),
             State::Open(open) => (
                 open.part.held(),
                 open.part.size() - open.part.held(),
@@ -237,24 +251,17 @@ impl Locked {
         remove_if_there(fs, content).map_err(refusal)?;
         *self.state = State::Absent;
         self.inner.room.release(held, reserved);
-        // Left behind, it is no upload and goes at the next start.
-        let _ = remove_if_there(fs, &self.paths.sidecar);
         Ok(())
     }
 
     /// Verifies what was found at start, and makes a seal survive a power cut that was not known to.
     fn settle(&mut self, fs: &dyn Fs) -> Result<(), ChunkError> {
         match &mut *self.state {
-            State::Found { size, claimed } => {
-                let (size, claimed) = (*size, *claimed);
-                let touched = fs.metadata(&self.paths.part).map_err(refusal)?.modified;
-                let part = Part::recover(fs, &self.paths, size).map_err(refusal)?;
-                self.inner.room.moved(claimed, part.held());
-                *self.state = State::Open(Open {
-                    part,
-                    generation: self.inner.era,
-                    touched,
-                });
+            State::Found { size, slot, .. } => {
+                let path = &self.paths.part;
+                let touched = fs.metadata(path).map_err(refusal)?.modified;
+                let held = part::recover(fs, path, *size, slot).map_err(refusal)?;
+                self.take_up(held, touched);
             }
             State::Sealed { durable, .. } if !*durable => {
                 self.inner.shards.sync(fs, self.upload).map_err(refusal)?;
@@ -263,6 +270,25 @@ impl Locked {
             State::Absent | State::Open(_) | State::Sealed { .. } => {}
         }
         Ok(())
+    }
+
+    /// Goes on with what was found at start, of which `held` has proved to be there.
+    fn take_up(&mut self, held: part::Held, touched: SystemTime) {
+        let before = std::mem::replace(&mut *self.state, State::Absent);
+        if let State::Found {
+            size,
+            claimed,
+            slot,
+        } = before
+        {
+            let part = Part::found(self.upload, size, slot, held);
+            self.inner.room.moved(claimed, part.held());
+            *self.state = State::Open(Open {
+                part,
+                generation: self.inner.era,
+                touched,
+            });
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 mod image;
 mod random;
 
-use super::{Access, Entry, File, Fs, Metadata, Real};
+use super::{Access, Entry, File, Fs, Metadata, Real, is_aligned};
 use image::{Change, Disk, NodeId};
 use std::{
     io::{self, IoSlice},
@@ -205,11 +205,15 @@ fn outside(path: &Path) -> io::Error {
 struct PowerCutFile {
     real: Box<dyn File>,
     node: NodeId,
+    is_direct: bool,
     power: PowerCut,
 }
 
 impl File for PowerCutFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if self.is_direct && !is_aligned(parts, offset) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect();
         let mut power = self.power.power();
         let step = power.step()?;
@@ -256,24 +260,24 @@ impl File for PowerCutFile {
 impl Fs for PowerCut {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
         let inside = self.inside(path).ok_or_else(|| outside(path))?;
-        if access == Access::Create {
+        if access.creates() {
             self.change(
-                || Real.open(path, access).map(drop),
+                || Real.open(path, Access::Create).map(drop),
                 |disk| disk.create(inside),
             )?;
         }
         let power = self.power();
         power.check()?;
-        let access = if access == Access::Create {
-            Access::Write
-        } else {
-            access
+        let real = match access {
+            Access::Read => Real.open(path, Access::Read)?,
+            // What goes past the page cache is no safer before it is synced: the disk has a cache of its own.
+            _ => Real.open(path, Access::Write)?,
         };
-        let real = Real.open(path, access)?;
         let node = power.disk.find(inside)?;
         Ok(Box::new(PowerCutFile {
             real,
             node,
+            is_direct: access.is_direct(),
             power: self.clone(),
         }))
     }
