@@ -20,6 +20,10 @@ use crate::config::{ByteSize, Millis};
 /// How long to wait after the system refused a connection for want of memory or files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
+/// Bytes of an answer that wait for a connection to take them, beside the piece that was added last: so few that a slow client
+/// does not make the server hold much of a file.
+const BUFFERED: usize = 64 << 10;
+
 /// What one listener takes at most.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -84,7 +88,8 @@ fn builder(limits: &HttpLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout.duration())
-        .max_header_size(limits.max_header_bytes.as_usize());
+        .max_header_size(limits.max_header_bytes.as_usize())
+        .max_buf_size(BUFFERED.max(2 * limits.max_header_bytes.as_usize()));
     http
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/lock                  held while a process uses the folder
 //! <root>/tmp/                  blobs being copied; emptied at start
-//! <root>/<2 hex>/<2 hex>/<file>  a blob, whole
+//! <root>/<2 hex>/<file>        a blob, whole
 //! ```
 //!
 //! A name below the hex folders is given only to content that is verified and synced.
@@ -14,18 +14,19 @@ mod walk;
 use super::{BlobError, BlobStore, Source, StoredBlob};
 use crate::{
     ByteStream,
-    fs::{Access, File, FolderLock, Fs, Stopped, Worker, is_full, make_root, remove_if_there},
+    fs::{
+        Access, File, Folder, FolderLock, Fs, Stopped, Worker, is_full, make_root, remove_if_there,
+    },
 };
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use protocol::FileId;
 use std::{
-    collections::HashSet,
     io,
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -41,8 +42,8 @@ pub struct DiskBlobs {
 
 struct Inner {
     root: PathBuf,
-    /// Folders known to be there and to survive a power cut.
-    made: Mutex<HashSet<PathBuf>>,
+    /// The hex folders.
+    folders: Vec<Folder>,
     /// Tells the temporary files of one process apart.
     copies: AtomicU64,
     _lock: FolderLock,
@@ -86,9 +87,10 @@ impl Inner {
     fn open(fs: &dyn Fs, root: PathBuf) -> io::Result<Self> {
         make_root(fs, &root)?;
         let lock = FolderLock::take(&root)?;
+        let folder = |number| Folder::new(root.join(format!("{number:02x}")));
         let inner = Self {
+            folders: (0..=u8::MAX).map(folder).collect(),
             root,
-            made: Mutex::default(),
             copies: AtomicU64::new(0),
             _lock: lock,
         };
@@ -102,13 +104,15 @@ impl Inner {
         Ok(inner)
     }
 
-    /// Where a blob is. The end of an id is random; its beginning is the time.
+    /// The folder of a blob. An id begins with the time in milliseconds, and this part of it changes about once a minute: files
+    /// that come together are in one folder, whose sync makes all their names safe at once, and over time all folders fill alike.
+    fn folder(&self, file: FileId) -> &Folder {
+        &self.folders[usize::from(file.0.as_bytes()[3])]
+    }
+
+    /// Where a blob is.
     fn path(&self, file: FileId) -> PathBuf {
-        let [.., first, second] = *file.0.as_bytes();
-        self.root
-            .join(format!("{first:02x}"))
-            .join(format!("{second:02x}"))
-            .join(file.to_string())
+        self.folder(file).path().join(file.to_string())
     }
 
     fn temporary_folder(&self) -> PathBuf {
@@ -118,33 +122,6 @@ impl Inner {
     fn temporary(&self, file: FileId) -> PathBuf {
         let number = self.copies.fetch_add(1, Ordering::Relaxed);
         self.temporary_folder().join(format!("{file}.{number}"))
-    }
-
-    /// Makes the folder of a blob exist and survive a power cut.
-    fn make_folder(&self, fs: &dyn Fs, folder: &Path) -> io::Result<()> {
-        if folder == self.root
-            || self
-                .made
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(folder)
-        {
-            return Ok(());
-        }
-        let Some(parent) = folder.parent() else {
-            return Ok(());
-        };
-        self.make_folder(fs, parent)?;
-        match fs.create_folder(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // One that is there may be left by a process that was killed before it synced the name.
-            _ => fs.sync_folder(parent)?,
-        }
-        self.made
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(folder.to_owned());
-        Ok(())
     }
 
     /// What an error with one file means: the file, the room, or the whole store.
@@ -224,10 +201,8 @@ impl BlobStore for DiskBlobs {
 
     async fn remove(&self, file: FileId) -> Result<(), BlobError> {
         let removed = self.with(file, move |inner, fs| {
-            let path = inner.path(file);
-            fs.remove(&path)?;
-            path.parent()
-                .map_or(Ok(()), |folder| fs.sync_folder(folder))
+            fs.remove(&inner.path(file))?;
+            inner.folder(file).sync(fs)
         });
         match removed.await {
             Err(BlobError::NotFound(_)) => Ok(()),

@@ -27,27 +27,29 @@ enum Linked {
 impl DiskBlobs {
     pub(super) async fn store(&self, file: FileId, source: &Source) -> Result<(), BlobError> {
         let size = source.size;
-        if self
-            .with(file, move |inner, fs| inner.is_stored(fs, file, size))
-            .await?
-        {
-            return Ok(());
-        }
-        if let SealedContent::File(path) =
-            source.cache.sealed(source.upload).await.map_err(refused)?
-        {
-            let inner = Arc::clone(&self.inner);
-            let linked = self.worker.run(move |fs| {
-                expect_len(fs, &path, size)?;
-                inner
-                    .link(fs, &path, file, size)
-                    .map_err(|error| inner.failure(fs, file, &error))
-            });
-            if let Linked::Done = linked.await? {
-                return Ok(());
+        let path = match source.cache.sealed(source.upload).await {
+            Ok(SealedContent::File(path)) => path,
+            elsewhere => {
+                let is_stored = self.with(file, move |inner, fs| inner.is_stored(fs, file, size));
+                if is_stored.await? {
+                    return Ok(());
+                }
+                elsewhere.map_err(refused)?;
+                return self.copy(file, source).await;
             }
+        };
+        let inner = Arc::clone(&self.inner);
+        let linked = self.worker.run(move |fs| {
+            let failure = |error| inner.failure(fs, file, &error);
+            // A link is no copy: it names the very bytes that the digest was computed over before the upload was sealed, so
+            // only their number is looked at. Where bytes are copied, the digest is verified.
+            expect_size(size, fs.metadata(&path).map_err(failure)?.len)?;
+            inner.link(fs, &path, file, size).map_err(failure)
+        });
+        match linked.await? {
+            Linked::Done => Ok(()),
+            Linked::Impossible => self.copy(file, source).await,
         }
-        self.copy(file, source).await
     }
 
     /// Copies the content to a temporary name, and gives it its own once it is verified and synced.
@@ -101,11 +103,10 @@ impl DiskBlobs {
         let temporary = temporary.to_owned();
         self.with(file, move |inner, fs| {
             copy.sync_data()?;
-            let path = inner.path(file);
-            let folder = folder_of(&path);
-            inner.make_folder(fs, folder)?;
-            fs.rename(&temporary, &path)?;
-            fs.sync_folder(folder)
+            let folder = inner.folder(file);
+            folder.make(fs)?;
+            fs.rename(&temporary, &inner.path(file))?;
+            folder.sync(fs)
         })
         .await
     }
@@ -117,8 +118,8 @@ impl Inner {
         let path = self.path(file);
         match fs.metadata(&path) {
             Ok(metadata) if metadata.len == size => {
-                // The folders above were synced before the blob got its name; the name may not be.
-                fs.sync_folder(folder_of(&path))?;
+                // The folder was synced before the blob got its name; the name may not be.
+                self.folder(file).sync(fs)?;
                 Ok(true)
             }
             Ok(metadata) => Err(io::Error::other(format!(
@@ -132,11 +133,11 @@ impl Inner {
     }
 
     fn link(&self, fs: &dyn Fs, source: &Path, file: FileId, size: u64) -> io::Result<Linked> {
-        let path = self.path(file);
-        self.make_folder(fs, folder_of(&path))?;
-        match fs.hard_link(source, &path) {
-            Ok(()) => fs.sync_folder(folder_of(&path)).map(|()| Linked::Done),
-            // Another attempt was faster.
+        let folder = self.folder(file);
+        folder.make(fs)?;
+        match fs.hard_link(source, &self.path(file)) {
+            Ok(()) => folder.sync(fs).map(|()| Linked::Done),
+            // It was stored before, or another attempt was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.is_stored(fs, file, size).map(|_| Linked::Done)
             }
@@ -153,17 +154,4 @@ fn refuses_links(error: &io::Error) -> bool {
         error.kind(),
         CrossesDevices | PermissionDenied | TooManyLinks | Unsupported
     )
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
-}
-
-/// A link is no copy: what it names are the very bytes that the digest was computed over before the upload was sealed, so only
-/// their number is looked at. Where bytes are copied, the digest is verified.
-fn expect_len(fs: &dyn Fs, path: &Path, size: u64) -> Result<(), BlobError> {
-    let found = fs.metadata(path).map_err(|error| {
-        BlobError::Failed(format!("could not look at the sealed upload: {error}"))
-    })?;
-    expect_size(size, found.len)
 }

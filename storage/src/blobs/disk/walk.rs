@@ -22,18 +22,8 @@ pub(super) async fn blobs(
     worker: Worker,
 ) -> Result<BoxStream<'static, Result<StoredBlob, BlobError>>, BlobError> {
     let root = inner.root.clone();
-    let outer = worker.run(move |fs| folders(fs, &root)).await?;
-    let folders = stream::iter(outer).then({
-        let worker = worker.clone();
-        move |folder| {
-            let worker = worker.clone();
-            async move { worker.run(move |fs| folders(fs, &folder)).await }
-        }
-    });
-    let folders = folders
-        .map_ok(|inner| stream::iter(inner.into_iter().map(Ok)))
-        .try_flatten();
-    let blobs = folders.and_then(move |folder| {
+    let folders = worker.run(move |fs| folders(fs, &root)).await?;
+    let blobs = stream::iter(folders).then(move |folder| {
         let worker = worker.clone();
         async move { worker.run(move |fs| blobs_in(fs, &folder)).await }
     });
@@ -43,7 +33,7 @@ pub(super) async fn blobs(
         .boxed())
 }
 
-/// The hex folders within one.
+/// The hex folders.
 fn folders(fs: &dyn Fs, path: &Path) -> Result<Vec<PathBuf>, BlobError> {
     let is_hex =
         |name: &str| name.len() == 2 && name.bytes().all(|digit| digit.is_ascii_hexdigit());
