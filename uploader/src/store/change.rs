@@ -3,7 +3,7 @@
 //! Adapters carry these out; what the rules are is written here once.
 
 use jiff::Timestamp;
-use protocol::{Digest, Refusal, TransferStatus, event::EventKind};
+use protocol::{Digest, Refusal, TransferStatus, event::EventKind, upload::Upload};
 
 /// A change of an upload's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,25 @@ pub enum Outbox {
 }
 
 impl Change {
+    /// Makes the change at `at`, unless the upload is not in the state that it starts from; answers whether it was.
+    #[must_use]
+    pub fn make(&self, upload: &mut Upload, at: Timestamp) -> bool {
+        if (upload.status, upload.attempts) != (self.from(), self.from_attempts()) {
+            return false;
+        }
+        upload.status = self.to();
+        upload.reason = self.reason();
+        upload.code = match self {
+            Self::Reject(refusal) => Some(refusal.code),
+            _ => None,
+        };
+        if let Self::Cache { digest } = self {
+            upload.computed_digest = Some(*digest);
+            upload.received_at = Some(at);
+        }
+        true
+    }
+
     /// The status it starts from.
     #[must_use]
     pub fn from(&self) -> TransferStatus {

@@ -1,84 +1,161 @@
 //! The notification log: per topic, numbered one by one.
 
-use super::{Connection, Db, Row, rows, writer::Tx};
+use super::{
+    Connection, Db, Row, rows,
+    set::{push_list, push_values},
+    writer::{Set, Tx},
+};
 use crate::store::StoreError;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use protocol::{
-    TenantId, Topic,
+    TenantId, Topic, UserId,
     event::{EventKind, FileEvent, Notification},
     upload::{LogHead, LogPage, Published, Upload},
 };
 use sqlx::{QueryBuilder, Row as _};
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use uuid::Uuid;
 
-/// Notes an event of a file in the owner's topic and in the tenant's `admin` topic.
-pub(super) async fn tell_of(
-    tx: &mut Tx,
-    upload: &Upload,
-    event: EventKind,
+/// What is to be told of a file.
+pub(super) struct Event {
+    tenant: TenantId,
+    owner: UserId,
+    kind: EventKind,
     at: Timestamp,
-) -> Result<(), StoreError> {
-    let data = serde_json::to_value(FileEvent {
-        upload_id: upload.upload_id,
-        file_id: upload.file_id,
-        name: upload.meta.name.clone(),
-        size: upload.meta.size,
-        digest: upload.computed_digest,
-        status: upload.status,
-        owner: upload.owner.clone(),
-        pool: upload.meta.pool,
-        attempt: (upload.attempts > 0).then_some(upload.attempts),
-        reason: upload.reason.clone(),
-    })
-    .map_err(|error| StoreError::Invalid(error.to_string()))?;
-    for topic in [Topic::User(upload.owner.id), Topic::Admin] {
-        let notification =
-            append(&mut tx.db, topic, &upload.tenant, event, at, data.clone()).await?;
-        tx.effects.news.push(Published {
+    data: FileEvent,
+}
+
+impl Event {
+    /// What an upload's change is told as.
+    pub(super) fn of(upload: &Upload, kind: EventKind, at: Timestamp) -> Self {
+        let data = FileEvent {
+            upload_id: upload.upload_id,
+            file_id: upload.file_id,
+            name: upload.meta.name.clone(),
+            size: upload.meta.size,
+            digest: upload.computed_digest,
+            status: upload.status,
+            owner: upload.owner.clone(),
+            pool: upload.meta.pool,
+            attempt: (upload.attempts > 0).then_some(upload.attempts),
+            reason: upload.reason.clone(),
+        };
+        Self {
             tenant: upload.tenant.clone(),
-            notification,
-        });
+            owner: upload.owner.id,
+            kind,
+            at,
+            data,
+        }
+    }
+}
+
+/// A notification that gets its number.
+struct Entry {
+    log: String,
+    tenant: TenantId,
+    notification: Notification,
+    data: Arc<str>,
+}
+
+/// Notes events in their owners' topics and in the tenants' `admin` topics, in this order.
+pub(super) async fn tell(tx: &mut Tx, events: Vec<Event>) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut entries = Vec::with_capacity(2 * events.len());
+    for event in events {
+        let data = serde_json::to_value(&event.data)
+            .map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let text: Arc<str> = data.to_string().into();
+        for topic in [Topic::User(event.owner), Topic::Admin] {
+            entries.push(Entry {
+                log: topic.log_name(&event.tenant),
+                tenant: event.tenant.clone(),
+                notification: Notification {
+                    topic,
+                    epoch: String::new(),
+                    offset: 0,
+                    event: event.kind.as_str().to_owned(),
+                    time: event.at,
+                    data: data.clone(),
+                },
+                data: Arc::clone(&text),
+            });
+        }
+    }
+    number(&mut tx.db, &mut entries).await?;
+    insert(&mut tx.db, &entries).await?;
+    let news = entries.into_iter().map(|entry| Published {
+        tenant: entry.tenant,
+        notification: entry.notification,
+    });
+    tx.effects.news.extend(news);
+    Ok(())
+}
+
+/// Gives each entry the next number of its log.
+async fn number(db: &mut Connection, entries: &mut [Entry]) -> Result<(), StoreError> {
+    let mut counts: HashMap<&str, i64> = HashMap::new();
+    for entry in &*entries {
+        *counts.entry(&entry.log).or_default() += 1;
+    }
+    let counts: Vec<(&str, i64)> = counts.into_iter().collect();
+    let mut sql = QueryBuilder::<Db>::new(
+        "INSERT INTO topics (log_name, epoch, head, oldest) SELECT *, 1 FROM ",
+    );
+    push_values(
+        &mut sql,
+        &counts,
+        |(log, _)| (*log).to_owned(),
+        |row, (_, count)| {
+            row.push_bind(new_epoch());
+            row.push_bind(*count);
+        },
+    );
+    sql.push(
+        " WHERE column1 <> '' ON CONFLICT (log_name) DO UPDATE SET head = topics.head + excluded.head \
+         RETURNING log_name, epoch, head",
+    );
+    let heads = sql.build().fetch_all(db).await?;
+    let heads: HashMap<String, LogHead> = heads.iter().map(head).collect::<Result<_, _>>()?;
+    let mut next: HashMap<String, LogHead> = HashMap::new();
+    for (log, count) in counts {
+        let mut head = heads
+            .get(log)
+            .cloned()
+            .ok_or_else(|| StoreError::Invalid(format!("the log {log} did not get on")))?;
+        head.head -= count.unsigned_abs();
+        next.insert(log.to_owned(), head);
+    }
+    for entry in entries {
+        if let Some(head) = next.get_mut(&entry.log) {
+            head.head += 1;
+            entry.notification.offset = head.head;
+            entry.notification.epoch.clone_from(&head.epoch);
+        }
     }
     Ok(())
 }
 
-async fn append(
-    db: &mut Connection,
-    topic: Topic,
-    tenant: &TenantId,
-    event: EventKind,
-    at: Timestamp,
-    data: serde_json::Value,
-) -> Result<Notification, StoreError> {
-    let log_name = topic.log_name(tenant);
-    let row = sqlx::query(
-        "INSERT INTO topics (log_name, epoch, head, oldest) VALUES ($1, $2, 1, 1) \
-         ON CONFLICT (log_name) DO UPDATE SET head = topics.head + 1 RETURNING epoch, head",
-    )
-    .bind(&log_name)
-    .bind(new_epoch())
-    .fetch_one(&mut *db)
-    .await?;
-    let offset = rows::number(&row, "head")?;
-    sqlx::query(
-        "INSERT INTO notifications (log_name, number, event, time, data) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(log_name)
-    .bind(rows::sql(offset))
-    .bind(event.as_str())
-    .bind(at.as_microsecond())
-    .bind(data.to_string())
-    .execute(db)
-    .await?;
-    Ok(Notification {
-        topic,
-        epoch: row.try_get("epoch")?,
-        offset,
-        event: event.as_str().to_owned(),
-        time: at,
-        data,
-    })
+async fn insert(db: &mut Connection, entries: &[Entry]) -> Result<(), StoreError> {
+    let mut sql = QueryBuilder::<Db>::new(
+        "INSERT INTO notifications (log_name, number, event, time, data) SELECT * FROM ",
+    );
+    let key = |entry: &Entry| entry.log.clone();
+    push_values(&mut sql, entries, key, |row, entry| {
+        row.push_bind(rows::sql(entry.notification.offset));
+        row.push_bind(&entry.notification.event);
+        row.push_bind(entry.notification.time.as_microsecond());
+        row.push_bind(&*entry.data);
+    });
+    sql.push(" WHERE column1 <> ''");
+    sql.build().execute(db).await?;
+    Ok(())
 }
 
 fn new_epoch() -> String {
@@ -143,35 +220,58 @@ pub(super) async fn heads(
         return Ok(HashMap::new());
     }
     let mut sql =
-        QueryBuilder::<Db>::new("SELECT log_name, epoch, head FROM topics WHERE log_name IN (");
-    let mut names = sql.separated(", ");
-    for log in logs {
-        names.push_bind(log);
-    }
-    sql.push(")");
+        QueryBuilder::<Db>::new("SELECT log_name, epoch, head FROM topics WHERE log_name IN ");
+    push_list(&mut sql, logs.iter().cloned());
     let found = sql.build().fetch_all(db).await?;
     found.iter().map(head).collect()
 }
 
-/// Makes logs that do not exist; answers the heads of all of them.
-pub(super) async fn create(
-    tx: &mut Tx,
-    logs: Vec<String>,
-) -> Result<HashMap<String, LogHead>, StoreError> {
-    let mut heads = HashMap::with_capacity(logs.len());
-    for log in logs {
-        // Setting the head to itself makes the row come back also if someone else was faster.
-        let row = sqlx::query(
-            "INSERT INTO topics (log_name, epoch, head, oldest) VALUES ($1, $2, 0, 1) \
-             ON CONFLICT (log_name) DO UPDATE SET head = topics.head RETURNING log_name, epoch, head",
-        )
-        .bind(log)
-        .bind(new_epoch())
-        .fetch_one(&mut tx.db)
-        .await?;
-        heads.extend([head(&row)?]);
+/// Logs to be made.
+pub(super) struct Create(pub(super) Vec<String>);
+
+impl Set for Create {
+    type Answer = HashMap<String, LogHead>;
+
+    fn run<'t>(
+        tx: &'t mut Tx,
+        asked: Vec<&'t Self>,
+    ) -> BoxFuture<'t, Result<Vec<HashMap<String, LogHead>>, StoreError>> {
+        Box::pin(create(tx, asked))
     }
-    Ok(heads)
+}
+
+/// Makes logs that do not exist; answers the heads of all of them.
+async fn create(
+    tx: &mut Tx,
+    asked: Vec<&Create>,
+) -> Result<Vec<HashMap<String, LogHead>>, StoreError> {
+    let logs: BTreeSet<&String> = asked.iter().flat_map(|create| &create.0).collect();
+    let logs: Vec<&String> = logs.into_iter().collect();
+    let mut sql = QueryBuilder::<Db>::new(
+        "INSERT INTO topics (log_name, epoch, head, oldest) SELECT *, 0, 1 FROM ",
+    );
+    push_values(
+        &mut sql,
+        &logs,
+        |log| (*log).clone(),
+        |row, _| {
+            row.push_bind(new_epoch());
+        },
+    );
+    // Setting the head to itself makes the row come back also if someone else was faster.
+    sql.push(
+        " WHERE column1 <> '' ON CONFLICT (log_name) DO UPDATE SET head = topics.head \
+         RETURNING log_name, epoch, head",
+    );
+    let made = sql.build().fetch_all(&mut tx.db).await?;
+    let heads: HashMap<String, LogHead> = made.iter().map(head).collect::<Result<_, _>>()?;
+    let heads_of = |create: &&Create| {
+        let heads_of = create.0.iter().filter_map(|log| heads.get_key_value(log));
+        heads_of
+            .map(|(log, head)| (log.clone(), head.clone()))
+            .collect()
+    };
+    Ok(asked.iter().map(heads_of).collect())
 }
 
 fn head(row: &Row) -> Result<(String, LogHead), StoreError> {

@@ -10,9 +10,11 @@
 //!
 //! Numbers are BIGINT and everything else is TEXT, so that a migration, too, is written once.
 
+mod changes;
 mod log;
 mod outbox;
 mod rows;
+mod set;
 mod sweep;
 mod uploads;
 pub(super) mod writer;
@@ -63,9 +65,7 @@ impl Store for SqlStore {
         quota: Option<u64>,
     ) -> Result<Opened, StoreError> {
         let upload = upload.clone();
-        self.writer
-            .run(move |tx| Box::pin(uploads::open(tx, upload, key, quota)))
-            .await
+        self.writer.ask(uploads::Open { upload, key, quota }).await
     }
 
     async fn upload(&self, id: UploadId) -> Result<Option<Upload>, StoreError> {
@@ -86,9 +86,7 @@ impl Store for SqlStore {
         change: Change,
         at: Timestamp,
     ) -> Result<Option<Applied>, StoreError> {
-        self.writer
-            .run(move |tx| Box::pin(uploads::apply(tx, id, change, at)))
-            .await
+        self.writer.ask(changes::Apply { id, change, at }).await
     }
 
     async fn files(
@@ -172,11 +170,7 @@ impl Store for SqlStore {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            heads.extend(
-                self.writer
-                    .run(move |tx| Box::pin(log::create(tx, missing)))
-                    .await?,
-            );
+            heads.extend(self.writer.ask(log::Create(missing)).await?);
         }
         Ok(logs
             .iter()

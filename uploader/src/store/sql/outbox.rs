@@ -1,65 +1,83 @@
 //! The outbox: attempts to store a file that are not resolved.
 
-use super::{Connection, Row, rows, writer::Tx};
+use super::{
+    Connection, Db, Row, rows,
+    set::{push_list, push_values},
+    writer::Tx,
+};
 use crate::store::{Dispatch, Dispatched, OutboxDepth, Queued, StoreError};
 use jiff::Timestamp;
-use protocol::{UploadId, upload::PersistFile};
-use sqlx::Row as _;
+use protocol::{
+    UploadId,
+    upload::{PersistFile, Upload},
+};
+use sqlx::{QueryBuilder, Row as _};
+use std::collections::HashMap;
 
-/// Makes an attempt wait for its time, in place of the upload's attempt before it.
+/// Makes attempts wait for their time, in place of their uploads' attempts before them.
 pub(super) async fn put(
     tx: &mut Tx,
-    upload: UploadId,
-    attempt: u32,
-    due_at: Timestamp,
+    attempts: &[(UploadId, u32, Timestamp)],
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO outbox (upload_id, attempt, due_at, dispatched_at, queued) VALUES ($1, $2, $3, NULL, 0) \
-         ON CONFLICT (upload_id) DO UPDATE \
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let mut sql = QueryBuilder::<Db>::new(
+        "INSERT INTO outbox (upload_id, attempt, due_at, dispatched_at, queued) SELECT column1, column2, column3, NULL, 0 FROM ",
+    );
+    push_values(
+        &mut sql,
+        attempts,
+        |(upload, ..)| upload.to_string(),
+        |row, (_, attempt, due_at)| {
+            row.push_bind(i64::from(*attempt));
+            row.push_bind(due_at.as_microsecond());
+        },
+    );
+    sql.push(
+        " WHERE column1 <> '' ON CONFLICT (upload_id) DO UPDATE \
          SET attempt = excluded.attempt, due_at = excluded.due_at, dispatched_at = NULL, queued = 0",
-    )
-    .bind(upload.to_string())
-    .bind(i64::from(attempt))
-    .bind(due_at.as_microsecond())
-    .execute(&mut tx.db)
-    .await?;
+    );
+    sql.build().execute(&mut tx.db).await?;
     tx.effects.outbox = true;
     Ok(())
 }
 
-/// Forgets an upload's attempt, which is resolved.
-pub(super) async fn remove(tx: &mut Tx, upload: UploadId) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM outbox WHERE upload_id = $1")
-        .bind(upload.to_string())
-        .execute(&mut tx.db)
-        .await?;
+/// Forgets uploads' attempts, which are resolved.
+pub(super) async fn remove(tx: &mut Tx, uploads: &[UploadId]) -> Result<(), StoreError> {
+    if uploads.is_empty() {
+        return Ok(());
+    }
+    let mut sql = QueryBuilder::<Db>::new("DELETE FROM outbox WHERE upload_id IN ");
+    push_list(&mut sql, uploads.iter().map(UploadId::to_string));
+    sql.build().execute(&mut tx.db).await?;
     tx.effects.outbox = true;
     Ok(())
 }
 
 pub(super) async fn dispatch(tx: &mut Tx, dispatch: Dispatch) -> Result<Dispatched, StoreError> {
-    confirm(&mut tx.db, &dispatch.queued).await?;
-    let mut work = again(&mut tx.db, &dispatch).await?;
-    let room = i64::from(dispatch.max_in_flight) - in_flight(&mut tx.db).await?;
+    let db = &mut tx.db;
+    confirm(db, &dispatch.queued).await?;
+    let flight = in_flight(db).await?;
+    let mut oldest_dispatch = flight.oldest;
+    let is_lost = |time| time <= dispatch.lost_before.max(dispatch.unqueued_before);
+    let mut work = Vec::new();
+    if flight.oldest.is_some_and(is_lost) {
+        work = again(db, &dispatch).await?;
+        oldest_dispatch = in_flight(db).await?.oldest;
+    }
+    let room = i64::from(dispatch.max_in_flight) - flight.attempts;
     let limit = room.clamp(0, i64::from(dispatch.limit) - work.len() as i64);
-    let due = due(&mut tx.db, dispatch.now, limit).await?;
+    let due = due(db, dispatch.now, limit).await?;
+    if !due.is_empty() {
+        oldest_dispatch = oldest_dispatch.or(Some(dispatch.now));
+    }
     // When there is no room left, it is a report that makes some, and reports wake whoever waits for it.
     let next_due = match room - due.len() as i64 {
-        1.. => {
-            earliest(
-                &mut tx.db,
-                "SELECT MIN(due_at) AS time FROM outbox WHERE dispatched_at IS NULL",
-            )
-            .await?
-        }
+        1.. => next_due(db).await?,
         _ => None,
     };
     work.extend(due);
-    let oldest_dispatch = earliest(
-        &mut tx.db,
-        "SELECT MIN(dispatched_at) AS time FROM outbox WHERE dispatched_at IS NOT NULL",
-    )
-    .await?;
     Ok(Dispatched {
         work,
         next_due,
@@ -69,13 +87,20 @@ pub(super) async fn dispatch(tx: &mut Tx, dispatch: Dispatch) -> Result<Dispatch
 
 /// Notes which attempts the queue has taken. Those resolved or followed by another attempt meanwhile are left alone.
 async fn confirm(db: &mut Connection, queued: &[Queued]) -> Result<(), StoreError> {
-    for attempt in queued {
-        sqlx::query("UPDATE outbox SET queued = 1 WHERE upload_id = $1 AND attempt = $2 AND dispatched_at IS NOT NULL")
-            .bind(attempt.upload.to_string())
-            .bind(i64::from(attempt.attempt))
-            .execute(&mut *db)
-            .await?;
+    if queued.is_empty() {
+        return Ok(());
     }
+    let mut sql = QueryBuilder::<Db>::new("UPDATE outbox SET queued = 1 FROM ");
+    push_values(
+        &mut sql,
+        queued,
+        |queued| queued.upload.to_string(),
+        |row, queued| {
+            row.push_bind(i64::from(queued.attempt));
+        },
+    );
+    sql.push(" WHERE upload_id = column1 AND attempt = column2 AND dispatched_at IS NOT NULL");
+    sql.build().execute(db).await?;
     Ok(())
 }
 
@@ -101,6 +126,9 @@ async fn due(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<PersistFile>, StoreError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
     let taken = sqlx::query(
         "UPDATE outbox SET dispatched_at = $1 WHERE upload_id IN (SELECT upload_id FROM outbox \
          WHERE dispatched_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2) RETURNING upload_id, attempt, due_at",
@@ -115,39 +143,59 @@ async fn due(
 /// Makes the uploads of attempts `storing`; what was due first comes first.
 async fn begin(db: &mut Connection, taken: Vec<Row>) -> Result<Vec<PersistFile>, StoreError> {
     // An update returns its rows in whatever order it pleases.
-    let mut attempts = Vec::with_capacity(taken.len());
+    let mut attempts: Vec<(i64, u32, UploadId)> = Vec::with_capacity(taken.len());
     for row in &taken {
-        let due_at: i64 = row.try_get("due_at")?;
-        let attempt: u32 = rows::number(row, "attempt")?;
-        attempts.push((due_at, attempt, row.try_get::<String, _>("upload_id")?));
+        attempts.push((
+            row.try_get("due_at")?,
+            rows::number(row, "attempt")?,
+            rows::parsed(row, "upload_id")?,
+        ));
+    }
+    if attempts.is_empty() {
+        return Ok(Vec::new());
     }
     attempts.sort_unstable();
-    let mut work = Vec::with_capacity(attempts.len());
-    for (_, attempt, upload) in attempts {
-        let upload = sqlx::query(
-            "UPDATE uploads SET status = 'storing', attempts = $1 \
-             WHERE upload_id = $2 AND status IN ('cached', 'retrying', 'storing') RETURNING *",
-        )
-        .bind(i64::from(attempt))
-        .bind(upload)
-        .fetch_optional(&mut *db)
-        .await?;
-        if let Some(upload) = upload {
-            work.push(PersistFile {
-                upload: rows::upload(&upload)?,
-                attempt,
-            });
-        }
-    }
-    Ok(work)
+    let mut sql = QueryBuilder::<Db>::new(
+        "UPDATE uploads SET status = 'storing', \
+         attempts = (SELECT attempt FROM outbox WHERE outbox.upload_id = uploads.upload_id) WHERE upload_id IN ",
+    );
+    push_list(
+        &mut sql,
+        attempts.iter().map(|(.., upload)| upload.to_string()),
+    );
+    sql.push(" AND status IN ('cached', 'retrying', 'storing') RETURNING *");
+    let begun = sql.build().fetch_all(db).await?;
+    let begun = begun.iter().map(rows::upload);
+    let mut begun: HashMap<UploadId, Upload> = begun
+        .map(|upload| upload.map(|upload| (upload.upload_id, upload)))
+        .collect::<Result<_, _>>()?;
+    let work = attempts.into_iter().filter_map(|(_, attempt, upload)| {
+        Some(PersistFile {
+            upload: begun.remove(&upload)?,
+            attempt,
+        })
+    });
+    Ok(work.collect())
 }
 
-async fn in_flight(db: &mut Connection) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM outbox WHERE dispatched_at IS NOT NULL";
-    Ok(sqlx::query_scalar(sql).fetch_one(db).await?)
+/// What is dispatched and not reported on.
+struct InFlight {
+    attempts: i64,
+    /// When the oldest was dispatched.
+    oldest: Option<Timestamp>,
 }
 
-async fn earliest(db: &mut Connection, sql: &'static str) -> Result<Option<Timestamp>, StoreError> {
+async fn in_flight(db: &mut Connection) -> Result<InFlight, StoreError> {
+    let sql = "SELECT COUNT(*) AS attempts, MIN(dispatched_at) AS oldest FROM outbox WHERE dispatched_at IS NOT NULL";
+    let row = sqlx::query(sql).fetch_one(db).await?;
+    Ok(InFlight {
+        attempts: row.try_get("attempts")?,
+        oldest: rows::time_if_any(&row, "oldest")?,
+    })
+}
+
+async fn next_due(db: &mut Connection) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT MIN(due_at) AS time FROM outbox WHERE dispatched_at IS NULL";
     rows::time_if_any(&sqlx::query(sql).fetch_one(db).await?, "time")
 }
 

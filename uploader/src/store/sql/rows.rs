@@ -9,7 +9,7 @@ use protocol::{
     upload::{FileMeta, Upload},
 };
 use sqlx::Row as _;
-use std::{borrow::Cow, fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr};
 
 /// Reads an upload from a row with all columns of the table.
 pub(super) fn upload(row: &Row) -> Result<Upload, StoreError> {
@@ -97,11 +97,11 @@ pub(super) fn sql(number: u64) -> i64 {
 
 /// Text as every engine takes it: PostgreSQL's has no zero bytes. What clients say is refused long before; this is for reasons,
 /// which quote whatever failed.
-pub(super) fn text(text: &str) -> Cow<'_, str> {
+pub(super) fn text(text: String) -> String {
     if text.contains('\0') {
-        Cow::Owned(text.replace('\0', "\u{fffd}"))
+        text.replace('\0', "\u{fffd}")
     } else {
-        Cow::Borrowed(text)
+        text
     }
 }
 

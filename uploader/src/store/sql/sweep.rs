@@ -1,6 +1,6 @@
 //! What the sweeper looks for and clears away.
 
-use super::{Connection, Db, rows, writer::Tx};
+use super::{Connection, Db, rows, set::push_list, writer::Tx};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use protocol::{TransferStatus, UploadId};
@@ -33,12 +33,8 @@ pub(super) async fn statuses(
         return Ok(HashMap::new());
     }
     let mut sql =
-        QueryBuilder::<Db>::new("SELECT upload_id, status FROM uploads WHERE upload_id IN (");
-    let mut names = sql.separated(", ");
-    for id in ids {
-        names.push_bind(id.to_string());
-    }
-    sql.push(")");
+        QueryBuilder::<Db>::new("SELECT upload_id, status FROM uploads WHERE upload_id IN ");
+    push_list(&mut sql, ids.iter().map(UploadId::to_string));
     let found = sql.build().fetch_all(db).await?;
     found
         .iter()

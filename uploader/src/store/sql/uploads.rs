@@ -1,171 +1,234 @@
 //! Uploads: opening, changing and finding them.
 
-use super::{Connection, Db, Row, TAGS_OF_UPLOAD, log, outbox, rows, writer::Tx};
-use crate::store::{Applied, Change, Opened, Outbox, StoreError};
+use super::{
+    Connection, Db, Row, TAGS_OF_UPLOAD, rows,
+    set::{push_list, push_values},
+    writer::{Set, Tx},
+};
+use crate::store::{Opened, StoreError};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use protocol::{
     FileId, TenantId, UploadId, UploadKey, UserId,
     file::{Cursor, FileQuery},
     upload::Upload,
 };
-use sqlx::QueryBuilder;
+use sqlx::{QueryBuilder, Row as _};
+use std::collections::{HashMap, HashSet};
 
-pub(super) async fn open(
-    tx: &mut Tx,
-    upload: Upload,
-    key: Option<UploadKey>,
-    quota: Option<u64>,
-) -> Result<Opened, StoreError> {
-    if let Some(key) = key
-        && let Some(existing) = by_key(&mut tx.db, upload.owner.id, key).await?
-    {
-        return Ok(Opened::Existing(Box::new(existing)));
+/// An upload to be opened.
+pub(super) struct Open {
+    pub(super) upload: Upload,
+    pub(super) key: Option<UploadKey>,
+    pub(super) quota: Option<u64>,
+}
+
+/// By what an upload is found again.
+type Place = (UserId, UploadKey);
+
+impl Open {
+    fn place(&self) -> Option<Place> {
+        Some((self.upload.owner.id, self.key?))
     }
-    if let Some(quota) = quota {
-        let used = bytes_of(&mut tx.db, upload.owner.id).await?;
-        if used.saturating_add(upload.meta.size) > quota {
-            return Ok(Opened::QuotaExceeded { used });
+}
+
+impl Set for Open {
+    type Answer = Opened;
+
+    fn run<'t>(
+        tx: &'t mut Tx,
+        asked: Vec<&'t Self>,
+    ) -> BoxFuture<'t, Result<Vec<Opened>, StoreError>> {
+        Box::pin(open(tx, asked))
+    }
+}
+
+async fn open(tx: &mut Tx, asked: Vec<&Open>) -> Result<Vec<Opened>, StoreError> {
+    let refused = over_quota(&mut tx.db, &asked).await?;
+    let mut wanted = asked.clone();
+    wanted.retain(|open| !refused.contains_key(&open.upload.upload_id));
+    let created = insert(&mut tx.db, &wanted).await?;
+    let mut bytes = HashMap::new();
+    let mut taken = Vec::new();
+    for open in wanted {
+        if created.contains(&open.upload.upload_id) {
+            *bytes.entry(open.upload.owner.id).or_default() += rows::sql(open.upload.meta.size);
+        } else {
+            taken.extend(open.place());
         }
     }
-    insert(&mut tx.db, &upload, key).await?;
-    count_bytes(&mut tx.db, upload.owner.id, rows::sql(upload.meta.size)).await?;
-    Ok(Opened::Created)
+    count_bytes(&mut tx.db, bytes).await?;
+    let existing = by_places(&mut tx.db, &taken).await?;
+    let answer = |open: &&Open| {
+        let id = open.upload.upload_id;
+        if let Some(used) = refused.get(&id) {
+            return Ok(Opened::QuotaExceeded { used: *used });
+        }
+        if created.contains(&id) {
+            return Ok(Opened::Created);
+        }
+        let existing = open.place().and_then(|place| existing.get(&place));
+        let existing = existing.ok_or_else(|| {
+            StoreError::Invalid(format!("upload {id} was not made and is not there"))
+        })?;
+        Ok(Opened::Existing(Box::new(existing.clone())))
+    };
+    asked.iter().map(answer).collect()
 }
 
-async fn by_key(
+/// Those for which there is no room in their owners' quotas, with what each owner uses.
+async fn over_quota(
     db: &mut Connection,
-    owner: UserId,
-    key: UploadKey,
-) -> Result<Option<Upload>, StoreError> {
-    let row = sqlx::query("SELECT * FROM uploads WHERE owner_id = $1 AND upload_key = $2")
-        .bind(owner.to_string())
-        .bind(key.to_string())
-        .fetch_optional(db)
-        .await?;
-    found(row)
+    asked: &[&Open],
+) -> Result<HashMap<UploadId, u64>, StoreError> {
+    let mut refused = HashMap::new();
+    let limited: Vec<&Open> = asked
+        .iter()
+        .filter(|open| open.quota.is_some())
+        .copied()
+        .collect();
+    if limited.is_empty() {
+        return Ok(refused);
+    }
+    let places: Vec<Place> = limited.iter().filter_map(|open| open.place()).collect();
+    let mut known: HashSet<Place> = by_places(db, &places).await?.into_keys().collect();
+    let mut used = bytes_of(
+        db,
+        limited.iter().map(|open| open.upload.owner.id).collect(),
+    )
+    .await?;
+    for open in limited {
+        // An upload that is there already takes no room again.
+        if open.place().is_some_and(|place| known.contains(&place)) {
+            continue;
+        }
+        let used = used.entry(open.upload.owner.id).or_default();
+        let needed = used.saturating_add(open.upload.meta.size);
+        if open.quota.is_some_and(|quota| needed > quota) {
+            refused.insert(open.upload.upload_id, *used);
+        } else {
+            *used = needed;
+            known.extend(open.place());
+        }
+    }
+    Ok(refused)
 }
 
-async fn insert(
-    db: &mut Connection,
-    upload: &Upload,
-    key: Option<UploadKey>,
-) -> Result<(), StoreError> {
-    let meta = &upload.meta;
-    let tags = serde_json::to_string(&meta.tags)
+/// Adds uploads, those excepted whose key is taken; answers which it has added.
+async fn insert(db: &mut Connection, opens: &[&Open]) -> Result<HashSet<UploadId>, StoreError> {
+    if opens.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let tags = |open: &Open| serde_json::to_string(&open.upload.meta.tags);
+    let tagged = opens.iter().map(|open| Ok((*open, tags(open)?)));
+    let tagged: Vec<(&Open, String)> = tagged
+        .collect::<Result<_, serde_json::Error>>()
         .map_err(|error| StoreError::Invalid(error.to_string()))?;
-    sqlx::query(
+    let mut sql = QueryBuilder::<Db>::new(
         "INSERT INTO uploads (upload_id, file_id, owner_id, owner_name, tenant, upload_key, name, size, content_type, \
-         digest, pool, captured_at, batch, title, description, tags, status, attempts, opened_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-    )
-    .bind(upload.upload_id.to_string())
-    .bind(upload.file_id.to_string())
-    .bind(upload.owner.id.to_string())
-    .bind(&upload.owner.name)
-    .bind(&upload.tenant.0)
-    .bind(key.map(|key| key.to_string()))
-    .bind(&meta.name)
-    .bind(rows::sql(meta.size))
-    .bind(&meta.content_type)
-    .bind(meta.digest.map(|digest| digest.to_string()))
-    .bind(meta.pool.map(|pool| pool.to_string()))
-    .bind(meta.captured_at.map(Timestamp::as_microsecond))
-    .bind(meta.batch.map(|batch| batch.to_string()))
-    .bind(&meta.title)
-    .bind(&meta.description)
-    .bind(tags)
-    .bind(upload.status.as_str())
-    .bind(i64::from(upload.attempts))
-    .bind(upload.opened_at.as_microsecond())
-    .bind(upload.expires_at.as_microsecond())
-    .execute(db)
-    .await?;
-    Ok(())
+         digest, pool, captured_at, batch, title, description, tags, status, attempts, opened_at, expires_at) SELECT * FROM ",
+    );
+    let key = |(open, _): &(&Open, String)| open.upload.upload_id.to_string();
+    push_values(&mut sql, &tagged, key, |row, (open, tags)| {
+        let Upload { meta, .. } = &open.upload;
+        row.push_bind(open.upload.file_id.to_string());
+        row.push_bind(open.upload.owner.id.to_string());
+        row.push_bind(&open.upload.owner.name);
+        row.push_bind(&open.upload.tenant.0);
+        row.push_bind(open.key.map(|key| key.to_string()));
+        row.push_bind(&meta.name);
+        row.push_bind(rows::sql(meta.size));
+        row.push_bind(&meta.content_type);
+        row.push_bind(meta.digest.map(|digest| digest.to_string()));
+        row.push_bind(meta.pool.map(|pool| pool.to_string()));
+        row.push_bind(meta.captured_at.map(Timestamp::as_microsecond));
+        row.push_bind(meta.batch.map(|batch| batch.to_string()));
+        row.push_bind(&meta.title);
+        row.push_bind(&meta.description);
+        row.push_bind(tags);
+        row.push_bind(open.upload.status.as_str());
+        row.push_bind(i64::from(open.upload.attempts));
+        row.push_bind(open.upload.opened_at.as_microsecond());
+        row.push_bind(open.upload.expires_at.as_microsecond());
+    });
+    sql.push(
+        " WHERE column1 <> '' ON CONFLICT (owner_id, upload_key) WHERE upload_key IS NOT NULL DO NOTHING \
+         RETURNING upload_id",
+    );
+    let added = sql.build().fetch_all(db).await?;
+    added
+        .iter()
+        .map(|row| rows::parsed(row, "upload_id"))
+        .collect()
 }
 
-async fn bytes_of(db: &mut Connection, owner: UserId) -> Result<u64, StoreError> {
-    let bytes: Option<i64> =
-        sqlx::query_scalar("SELECT bytes FROM owner_bytes WHERE owner_id = $1")
-            .bind(owner.to_string())
-            .fetch_optional(db)
-            .await?;
-    Ok(u64::try_from(bytes.unwrap_or(0)).unwrap_or(0))
-}
-
-async fn count_bytes(db: &mut Connection, owner: UserId, bytes: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO owner_bytes (owner_id, bytes) VALUES ($1, $2) \
-         ON CONFLICT (owner_id) DO UPDATE SET bytes = owner_bytes.bytes + excluded.bytes",
-    )
-    .bind(owner.to_string())
-    .bind(bytes)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn apply(
-    tx: &mut Tx,
-    id: UploadId,
-    change: Change,
-    at: Timestamp,
-) -> Result<Option<Applied>, StoreError> {
-    let Some(upload) = update(&mut tx.db, id, &change, at).await? else {
-        let present = by_id(&mut tx.db, id).await?;
-        return Ok(present.map(|upload| Applied {
-            upload,
-            changed: false,
-        }));
-    };
-    match change.outbox(at) {
-        Outbox::Keep => {}
-        Outbox::Put { attempt, due_at } => outbox::put(tx, id, attempt, due_at).await?,
-        Outbox::Remove => outbox::remove(tx, id).await?,
-    }
-    if change.gives_bytes_back() {
-        count_bytes(&mut tx.db, upload.owner.id, -rows::sql(upload.meta.size)).await?;
-    }
-    if let Some(event) = change.event() {
-        log::tell_of(tx, &upload, event, at).await?;
-    }
-    Ok(Some(Applied {
-        upload,
-        changed: true,
-    }))
-}
-
-/// Changes the row if the upload is in the state that the change starts from.
-async fn update(
+async fn by_places(
     db: &mut Connection,
-    id: UploadId,
-    change: &Change,
-    at: Timestamp,
-) -> Result<Option<Upload>, StoreError> {
-    let computed = match change {
-        Change::Cache { digest } => Some(digest.to_string()),
-        _ => None,
+    places: &[Place],
+) -> Result<HashMap<Place, Upload>, StoreError> {
+    if places.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut sql = QueryBuilder::<Db>::new("SELECT uploads.* FROM ");
+    push_values(
+        &mut sql,
+        places,
+        |(owner, _)| owner.to_string(),
+        |row, (_, key)| {
+            row.push_bind(key.to_string());
+        },
+    );
+    sql.push(" JOIN uploads ON owner_id = given.column1 AND upload_key = given.column2");
+    let found = sql.build().fetch_all(db).await?;
+    let place = |row: &Row| {
+        let upload = rows::upload(row)?;
+        Ok(((upload.owner.id, rows::parsed(row, "upload_key")?), upload))
     };
-    let code = match change {
-        Change::Reject(refusal) => Some(refusal.code.as_str()),
-        _ => None,
+    found.iter().map(place).collect()
+}
+
+async fn bytes_of(
+    db: &mut Connection,
+    owners: HashSet<UserId>,
+) -> Result<HashMap<UserId, u64>, StoreError> {
+    let mut sql =
+        QueryBuilder::<Db>::new("SELECT owner_id, bytes FROM owner_bytes WHERE owner_id IN ");
+    push_list(&mut sql, owners.iter().map(UserId::to_string));
+    let found = sql.build().fetch_all(db).await?;
+    let bytes = |row: &Row| {
+        let bytes: i64 = row.try_get("bytes")?;
+        Ok((
+            rows::parsed(row, "owner_id")?,
+            u64::try_from(bytes).unwrap_or(0),
+        ))
     };
-    let row = sqlx::query(
-        "UPDATE uploads SET status = $1, reason = $2, code = $3, ended_at = $4, \
-         computed_digest = COALESCE($5, computed_digest), received_at = COALESCE($6, received_at) \
-         WHERE upload_id = $7 AND status = $8 AND attempts = $9 RETURNING *",
-    )
-    .bind(change.to().as_str())
-    .bind(change.reason().as_deref().map(rows::text))
-    .bind(code)
-    .bind(change.to().is_final().then(|| at.as_microsecond()))
-    .bind(&computed)
-    .bind(computed.is_some().then(|| at.as_microsecond()))
-    .bind(id.to_string())
-    .bind(change.from().as_str())
-    .bind(i64::from(change.from_attempts()))
-    .fetch_optional(db)
-    .await?;
-    found(row)
+    found.iter().map(bytes).collect()
+}
+
+/// Adds to what is counted as used.
+pub(super) async fn count_bytes(
+    db: &mut Connection,
+    bytes: HashMap<UserId, i64>,
+) -> Result<(), StoreError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let bytes: Vec<(UserId, i64)> = bytes.into_iter().collect();
+    let mut sql =
+        QueryBuilder::<Db>::new("INSERT INTO owner_bytes (owner_id, bytes) SELECT * FROM ");
+    push_values(
+        &mut sql,
+        &bytes,
+        |(owner, _)| owner.to_string(),
+        |row, (_, bytes)| {
+            row.push_bind(*bytes);
+        },
+    );
+    sql.push(
+        " WHERE column1 <> '' ON CONFLICT (owner_id) DO UPDATE SET bytes = owner_bytes.bytes + excluded.bytes",
+    );
+    sql.build().execute(db).await?;
+    Ok(())
 }
 
 pub(super) async fn by_id(db: &mut Connection, id: UploadId) -> Result<Option<Upload>, StoreError> {
@@ -177,6 +240,21 @@ pub(super) async fn by_id(db: &mut Connection, id: UploadId) -> Result<Option<Up
     )
 }
 
+pub(super) async fn by_ids(
+    db: &mut Connection,
+    ids: &HashSet<UploadId>,
+) -> Result<HashMap<UploadId, Upload>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut sql = QueryBuilder::<Db>::new("SELECT * FROM uploads WHERE upload_id IN ");
+    push_list(&mut sql, ids.iter().map(UploadId::to_string));
+    let found = sql.build().fetch_all(db).await?;
+    let uploads = found.iter().map(rows::upload);
+    uploads
+        .map(|upload| upload.map(|upload| (upload.upload_id, upload)))
+        .collect()
+}
 pub(super) async fn by_file(db: &mut Connection, id: FileId) -> Result<Option<Upload>, StoreError> {
     found(
         sqlx::query("SELECT * FROM uploads WHERE file_id = $1")
@@ -222,7 +300,7 @@ pub(super) async fn files(
         sql.push(" AND EXISTS (SELECT 1 FROM ")
             .push(TAGS_OF_UPLOAD)
             .push(" WHERE value = ")
-            .push_bind(rows::text(tag))
+            .push_bind(rows::text(tag.clone()))
             .push(")");
     }
     if let Some(after) = after {
