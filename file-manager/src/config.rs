@@ -8,7 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many files are stored at once.
+    /// How many files are put into the blob store at once. Eight times as many may be in hand, to be indexed and reported.
     pub parallel: NonZeroUsize,
     /// How many connections read the index at once.
     pub index_readers: NonZeroU32,

@@ -21,12 +21,19 @@ mod persist;
 
 use crate::{FileManager, backoff::Backoff, sweeper};
 use futures::{Stream, StreamExt, stream};
-use std::{panic::resume_unwind, pin::pin, time::Duration};
+use std::{panic::resume_unwind, pin::pin, sync::Arc, time::Duration};
 use storage::events::{Delivery, EventError, Work};
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use gate::Gate;
+
+/// How many files may be in hand for each that is being put into the blob store: what has been put waits for the index and for
+/// the uploader, who both commit for many at once.
+const IN_HAND: usize = 8;
 
 /// Stores files from the queue and sweeps the blob store until `shutdown`; then finishes the files in hand. Work that
 /// waits for something unreachable is put back.
@@ -50,11 +57,8 @@ async fn consume(manager: &FileManager, shutdown: &CancellationToken) -> Result<
     let mut files = JoinSet::new();
     let mut backoff = Backoff::new();
     loop {
-        let ended = match manager
-            .events()
-            .consume(manager.config().parallel.get())
-            .await
-        {
+        let in_hand = IN_HAND * manager.config().parallel.get();
+        let ended = match manager.events().consume(in_hand).await {
             Ok(work) => {
                 backoff = Backoff::new();
                 take(manager, shutdown, work, &mut files).await
@@ -87,20 +91,23 @@ async fn take(
     files: &mut JoinSet<()>,
 ) -> Result<(), EventError> {
     let parallel = manager.config().parallel.get();
+    let turns = Arc::new(Semaphore::new(parallel));
     let mut deliveries = pin!(deliveries(work));
     loop {
         // Nothing is taken that would only wait: another process may be able to store it.
         let next = async {
             manager.gate().pass().await;
-            deliveries.next().await
+            // The semaphore is never closed.
+            let turn = Arc::clone(&turns).acquire_owned().await.ok();
+            (deliveries.next().await, turn)
         };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
             Some(ended) = files.join_next() => propagate_panic(ended),
-            delivery = next, if files.len() < parallel => {
+            (delivery, turn) = next, if files.len() < IN_HAND * parallel => {
                 let delivery = delivery.unwrap_or(Err(EventError::Closed))?;
-                files.spawn(persist::persist(manager.clone(), delivery, shutdown.clone()));
+                files.spawn(persist::persist(manager.clone(), delivery, turn, shutdown.clone()));
             }
         }
     }

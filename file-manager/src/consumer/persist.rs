@@ -18,6 +18,7 @@ use storage::{
     chunks::ChunkError,
     events::Delivery,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -41,6 +42,7 @@ enum PutError {
 pub(super) async fn persist(
     manager: FileManager,
     delivery: Box<dyn Delivery>,
+    turn: Option<OwnedSemaphorePermit>,
     shutdown: CancellationToken,
 ) {
     let upload = &delivery.event().upload;
@@ -59,7 +61,7 @@ pub(super) async fn persist(
             event: delivery.event(),
             shutdown: &shutdown,
         };
-        let done = persist.run().await;
+        let done = persist.run(turn).await;
         metrics::gauge!(metric::IN_PROGRESS).decrement(1);
         let answered = match done {
             Ok(()) => delivery.ack().await,
@@ -80,9 +82,9 @@ struct Persist<'a> {
 }
 
 impl Persist<'_> {
-    async fn run(&self) -> Result<(), Stopping> {
+    async fn run(&self, turn: Option<OwnedSemaphorePermit>) -> Result<(), Stopping> {
         let begun = Instant::now();
-        let outcome = self.store().await?;
+        let outcome = self.store(turn).await?;
         let upload = self.report(&outcome).await?;
         note(&outcome);
         let status = upload.map(|upload| upload.status);
@@ -94,13 +96,19 @@ impl Persist<'_> {
         Ok(())
     }
 
-    /// Gets the file into the blob store and the index.
-    async fn store(&self) -> Result<AttemptOutcome, Stopping> {
+    /// Gets the file into the blob store, which is what its turn is for, and the index.
+    async fn store(&self, turn: Option<OwnedSemaphorePermit>) -> Result<AttemptOutcome, Stopping> {
         if let Some(stored) = self.indexed().await? {
             return Ok(success(&stored));
         }
-        let failure = match self.describe() {
-            Ok((file, source)) => match self.put(&source).await? {
+        let described = self.describe();
+        let put = match &described {
+            Ok((_, source)) => self.put(source).await?,
+            Err(_) => Ok(()),
+        };
+        drop(turn);
+        let failure = match described {
+            Ok((file, _)) => match put {
                 Ok(()) => match self.insert(file).await? {
                     Ok(stored) => return Ok(success(&stored)),
                     Err(failure) => failure,

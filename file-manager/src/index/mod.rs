@@ -15,7 +15,7 @@ use protocol::{
 };
 
 /// Why the index refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum IndexError {
     /// The engine did not do it now; the same call may succeed later.
     #[error("the index is unavailable: {0}")]
@@ -59,6 +59,14 @@ pub struct Selection {
     pub after: Option<Cursor>,
     /// How many at most.
     pub limit: u32,
+}
+
+impl Selection {
+    /// Whether there can be such a file here, where all files are stored.
+    pub(crate) fn is_of_stored(&self) -> bool {
+        self.status
+            .is_none_or(|status| status == TransferStatus::UploadedSuccessfully)
+    }
 }
 
 /// An entry, as the sweeper goes over all of them.

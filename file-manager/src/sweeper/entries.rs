@@ -1,9 +1,10 @@
 //! Looks over the index: a part of it each time, in the order of file ids, round after round.
 
-use super::{SweepError, Swept};
+use super::{SweepError, Swept, rest};
 use crate::{FileManager, metric};
 use protocol::{FileId, TenantId, TransferStatus, file::FileQuery};
 use std::collections::BTreeSet;
+use tokio::time::Instant;
 
 /// Entries looked at in one sweep at most.
 const SLICE: usize = 100_000;
@@ -29,6 +30,7 @@ impl FileManager {
     pub(super) async fn sweep_entries(&self, swept: &mut Swept) -> Result<(), SweepError> {
         let mut round = self.round().lock().await;
         let mut tenants = BTreeSet::new();
+        let mut begun = Instant::now();
         for _ in 0..SLICE.div_ceil(BATCH as usize) {
             let entries = self.index().walk(round.after, BATCH).await?;
             let files: Vec<FileId> = entries.iter().map(|entry| entry.file).collect();
@@ -43,6 +45,7 @@ impl FileManager {
                 *round = Round::default();
                 break;
             }
+            rest(&mut begun).await;
         }
         drop(round);
         for tenant in tenants {

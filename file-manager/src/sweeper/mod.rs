@@ -23,10 +23,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 use storage::blobs::{BlobError, StoredBlob};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use entries::Round;
+
+/// How long after its start a process sweeps at the latest.
+const FIRST_AFTER: Duration = Duration::from_secs(60);
+
+/// How many times as long as the work on some entries took it rests before the next, so that going over a million of them is
+/// not felt by those who upload.
+const REST: u32 = 3;
 
 /// How many blobs are looked up in the index at once.
 const BATCH: usize = 500;
@@ -67,7 +74,9 @@ pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
         .sweep_interval
         .duration()
         .max(Duration::from_secs(1));
-    let mut ticks = tokio::time::interval(period);
+    // Not at once: whoever starts has other things to do.
+    let first = Instant::now() + period.min(FIRST_AFTER);
+    let mut ticks = tokio::time::interval_at(first, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let until_shutdown = async {
         loop {
@@ -79,6 +88,12 @@ pub(crate) async fn run(manager: &FileManager, shutdown: &CancellationToken) {
         }
     };
     shutdown.run_until_cancelled(until_shutdown).await;
+}
+
+/// Rests in proportion to the work since `begun`, from where the next begins.
+async fn rest(begun: &mut Instant) {
+    tokio::time::sleep(begun.elapsed() * REST).await;
+    *begun = Instant::now();
 }
 
 impl FileManager {
@@ -108,6 +123,7 @@ impl FileManager {
                 .try_filter(is_old)
                 .try_chunks(BATCH)
         );
+        let mut begun = Instant::now();
         while let Some(batch) = batches.next().await {
             let files: Vec<FileId> = batch
                 .map_err(|error| error.1)?
@@ -117,6 +133,7 @@ impl FileManager {
             for file in self.index().missing(&files).await? {
                 self.judge(file, swept).await?;
             }
+            rest(&mut begun).await;
         }
         metrics::counter!(metric::SWEPT).increment(swept.removed);
         // Far below 2^53, where a float would begin to round.

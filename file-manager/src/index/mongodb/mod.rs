@@ -85,6 +85,9 @@ impl Index for MongoIndex {
     }
 
     async fn page(&self, selection: &Selection) -> Result<Vec<FileInfo>, IndexError> {
+        if !selection.is_of_stored() {
+            return Ok(Vec::new());
+        }
         let files = self.files().await?;
         let page = async {
             page::find(&files, selection)

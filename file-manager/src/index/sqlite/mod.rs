@@ -4,6 +4,7 @@ mod page;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use super::{Index, IndexError, IndexedFile, Selection, Walked};
 use async_trait::async_trait;
@@ -12,20 +13,31 @@ use service_kit::{
     migrations::{self, Step},
     sqlite,
 };
-use sqlx::{QueryBuilder, Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe, QueryBuilder, Sqlite, SqlitePool, Transaction, sqlite::SqlitePoolOptions,
+};
 use std::{collections::HashSet, num::NonZeroU32, path::Path, time::Duration};
+use writer::Writer;
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The steps that make its tables. A step that was released is never changed.
-const STEPS: &[Step] = &[Step {
-    name: "0001_files",
-    sql: include_str!("../../../migrations/0001_files.sql"),
-}];
+const STEPS: &[Step] = &[
+    Step {
+        name: "0001_files",
+        sql: include_str!("../../../migrations/0001_files.sql"),
+    },
+    Step {
+        name: "0002_lists",
+        sql: include_str!("../../../migrations/0002_lists.sql"),
+    },
+];
 
 /// The index in SQLite.
 pub struct SqliteIndex {
+    inserts: Writer,
+    /// One connection, which the inserts use, too.
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -52,7 +64,11 @@ impl SqliteIndex {
         let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT)
             .await
             .map_err(unavailable)?;
-        Ok(Self { writer, readers })
+        Ok(Self {
+            inserts: Writer::start(writer.clone()),
+            writer,
+            readers,
+        })
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, IndexError> {
@@ -66,44 +82,42 @@ impl SqliteIndex {
 #[async_trait]
 impl Index for SqliteIndex {
     async fn insert(&self, file: &IndexedFile) -> Result<IndexedFile, IndexError> {
-        let id = file.info.file_id;
-        let mut transaction = self.write().await?;
-        let is_new = rows::insert(&mut transaction, file).await?;
-        transaction.commit().await.map_err(unavailable)?;
-        if is_new {
+        if self.inserts.insert(file.clone()).await? {
             return Ok(file.clone());
         }
+        let id = file.info.file_id;
         self.get(id).await?.ok_or_else(|| {
             IndexError::Unavailable(format!("the entry of {id} was removed meanwhile"))
         })
     }
 
     async fn get(&self, file: FileId) -> Result<Option<IndexedFile>, IndexError> {
-        // Both reads see one state: a removal between them must not show a file without its tags.
-        let mut snapshot = self.readers.begin().await.map_err(unavailable)?;
-        let row = sqlx::query("SELECT f.* FROM files f WHERE f.file_id = ?")
+        let sql = format!("{} files f WHERE f.file_id = ?", rows::SELECT);
+        let row = sqlx::query(AssertSqlSafe(sql))
             .bind(file.to_string())
-            .fetch_optional(&mut *snapshot)
+            .fetch_optional(&self.readers)
             .await
             .map_err(unavailable)?;
-        let Some(row) = row else { return Ok(None) };
-        let tenant = rows::tenant(&row)?;
-        let mut files = [rows::file(&row)?];
-        rows::add_tags(&mut snapshot, &mut files).await?;
-        let [info] = files;
-        Ok(Some(IndexedFile { tenant, info }))
+        row.as_ref()
+            .map(|row| {
+                Ok(IndexedFile {
+                    tenant: rows::tenant(row)?,
+                    info: rows::file(row)?,
+                })
+            })
+            .transpose()
     }
 
     async fn page(&self, selection: &Selection) -> Result<Vec<FileInfo>, IndexError> {
-        let mut snapshot = self.readers.begin().await.map_err(unavailable)?;
+        if !selection.is_of_stored() {
+            return Ok(Vec::new());
+        }
         let rows = page::query(selection)
             .build()
-            .fetch_all(&mut *snapshot)
+            .fetch_all(&self.readers)
             .await
             .map_err(unavailable)?;
-        let mut files = rows.iter().map(rows::file).collect::<Result<Vec<_>, _>>()?;
-        rows::add_tags(&mut snapshot, &mut files).await?;
-        Ok(files)
+        rows.iter().map(rows::file).collect()
     }
 
     async fn remove(&self, file: FileId) -> Result<(), IndexError> {

@@ -1,20 +1,21 @@
 //! The query of one page: a single stretch of the index that fits the selection best, read backwards.
 
+use super::rows;
 use crate::index::{Selection, ceil_microsecond};
 use sqlx::{QueryBuilder, Sqlite};
 
 /// Selects the rows of `files` (as `f`) that make the page.
 pub(super) fn query(selection: &Selection) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new("SELECT f.* FROM ");
+    let mut query = QueryBuilder::new(rows::SELECT);
     // `key` is the table that the page is ordered by: with a tag it is the tag's index that has the right order.
     let key = if let Some(tag) = &selection.tag {
         query
-            .push("file_tags t JOIN files f ON f.file_id = t.file_id WHERE t.tag = ")
+            .push(" file_tags t JOIN files f ON f.file_id = t.file_id WHERE t.tag = ")
             .push_bind(tag.clone());
         query.push(" AND ");
         "t"
     } else {
-        query.push("files f WHERE ");
+        query.push(" files f WHERE ");
         "f"
     };
     query
@@ -35,11 +36,10 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, selection: &Selection, key: &'static
             .push(format_args!(" AND {key}.owner_id = "))
             .push_bind(owner.to_string());
     }
-    if let Some(status) = selection.status {
-        query.push(" AND f.status = ").push_bind(status.as_str());
-    }
     if let Some(pool) = selection.pool {
-        query.push(" AND f.pool = ").push_bind(pool.to_string());
+        query
+            .push(format_args!(" AND {key}.pool = "))
+            .push_bind(pool.to_string());
     }
     if let Some(from) = selection.from {
         query

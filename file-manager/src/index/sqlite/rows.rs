@@ -2,76 +2,180 @@
 
 use super::{IndexError, IndexedFile, Walked, unavailable};
 use jiff::Timestamp;
-use protocol::{FileId, TenantId, file::FileInfo, identity::Owner};
-use sqlx::{QueryBuilder, Row, Sqlite, Transaction, sqlite::SqliteRow};
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use protocol::{Digest, FileId, TenantId, file::FileInfo, identity::Owner};
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction, query_builder::Separated, sqlite::SqliteRow};
+use std::{collections::HashSet, fmt::Display, str::FromStr};
 
-/// Inserts a file with its tags; answers whether it was new.
+/// What a statement selects of `files` (as `f`) that [`tenant`] and [`file()`] read: the row, and its tags with their positions.
+pub(super) const SELECT: &str = "SELECT f.*, (SELECT json_group_array(json_array(position, tag)) \
+    FROM file_tags WHERE file_tags.file_id = f.file_id) AS tags FROM";
+
+/// Inserts files with their tags, those excepted that are there; answers which were new.
 pub(super) async fn insert(
     transaction: &mut Transaction<'static, Sqlite>,
-    file: &IndexedFile,
-) -> Result<bool, IndexError> {
-    let IndexedFile { tenant, info } = file;
-    let missing = |field| IndexError::Damaged(format!("file {} has no {field}", info.file_id));
-    let size = i64::try_from(info.size).map_err(|error| IndexError::Damaged(error.to_string()))?;
-    let inserted = sqlx::query(
-        "INSERT INTO files (file_id, upload_id, owner_id, owner_name, tenant, name, size, content_type, digest, status, \
-         pool, batch, captured_at, received_at, stored_at, attempts, title, description) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (file_id) DO NOTHING",
-    )
-    .bind(info.file_id.to_string())
-    .bind(info.upload_id.to_string())
-    .bind(info.owner.id.to_string())
-    .bind(&info.owner.name)
-    .bind(&tenant.0)
-    .bind(&info.name)
-    .bind(size)
-    .bind(&info.content_type)
-    .bind(info.digest.ok_or_else(|| missing("digest"))?.to_string())
-    .bind(info.status.as_str())
-    .bind(info.pool.map(|pool| pool.to_string()))
-    .bind(info.batch.map(|batch| batch.to_string()))
-    .bind(info.captured_at.map(Timestamp::as_microsecond))
-    .bind(info.received_at.as_microsecond())
-    .bind(info.stored_at.ok_or_else(|| missing("time of storing"))?.as_microsecond())
-    .bind(i64::from(info.attempts))
-    .bind(&info.title)
-    .bind(&info.description)
-    .execute(&mut **transaction)
-    .await
-    .map_err(|error| refused(info.file_id, error))?
-    .rows_affected();
-    if inserted == 1 {
-        insert_tags(transaction, file).await?;
+    files: &[&IndexedFile],
+) -> Result<HashSet<FileId>, IndexError> {
+    let mut rows = Vec::with_capacity(files.len());
+    for file in files {
+        rows.push(Complete::of(file)?);
     }
-    Ok(inserted == 1)
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO files (file_id, upload_id, owner_id, owner_name, tenant, name, size, content_type, digest, status, \
+         pool, batch, captured_at, received_at, stored_at, attempts, title, description) SELECT * FROM (",
+    );
+    push_values(&mut query, &rows, |row, complete| {
+        let IndexedFile { tenant, info } = complete.file;
+        row.push_bind(info.upload_id.to_string())
+            .push_bind(info.owner.id.to_string())
+            .push_bind(&info.owner.name)
+            .push_bind(&tenant.0)
+            .push_bind(&info.name)
+            .push_bind(complete.size)
+            .push_bind(&info.content_type)
+            .push_bind(complete.digest.to_string())
+            .push_bind(info.status.as_str())
+            .push_bind(info.pool.map(|pool| pool.to_string()))
+            .push_bind(info.batch.map(|batch| batch.to_string()))
+            .push_bind(info.captured_at.map(Timestamp::as_microsecond))
+            .push_bind(info.received_at.as_microsecond())
+            .push_bind(complete.stored_at.as_microsecond())
+            .push_bind(i64::from(info.attempts))
+            .push_bind(&info.title)
+            .push_bind(&info.description);
+    });
+    query.push(") WHERE column1 <> '' ON CONFLICT (file_id) DO NOTHING RETURNING file_id");
+    let added: Vec<String> = query
+        .build_query_scalar()
+        .fetch_all(&mut **transaction)
+        .await
+        .map_err(|error| refused(files, error))?;
+    let mut added: HashSet<String> = added.into_iter().collect();
+    let mut new = HashSet::new();
+    let mut tagged = Vec::new();
+    for file in files {
+        let id = file.info.file_id;
+        // The first of two entries of one file is the one that was added.
+        if added.remove(&id.to_string()) {
+            new.insert(id);
+            tagged.extend((0_i64..).zip(&file.info.tags).map(|(position, tag)| Tag {
+                file,
+                position,
+                tag,
+            }));
+        }
+    }
+    for tags in tagged.chunks(TAGS_AT_ONCE) {
+        insert_tags(transaction, tags).await?;
+    }
+    Ok(new)
+}
+
+/// How many tags are inserted by one statement at most.
+const TAGS_AT_ONCE: usize = 128;
+
+/// What an entry must have.
+struct Complete<'a> {
+    file: &'a IndexedFile,
+    size: i64,
+    digest: Digest,
+    stored_at: Timestamp,
+}
+
+impl<'a> Complete<'a> {
+    fn of(file: &'a IndexedFile) -> Result<Self, IndexError> {
+        let info = &file.info;
+        let missing = |field| IndexError::Damaged(format!("file {} has no {field}", info.file_id));
+        Ok(Self {
+            file,
+            size: i64::try_from(info.size)
+                .map_err(|error| IndexError::Damaged(error.to_string()))?,
+            digest: info.digest.ok_or_else(|| missing("digest"))?,
+            stored_at: info.stored_at.ok_or_else(|| missing("time of storing"))?,
+        })
+    }
+}
+
+struct Tag<'a> {
+    file: &'a IndexedFile,
+    position: i64,
+    tag: &'a str,
+}
+
+/// What belongs to a file.
+trait OfFile {
+    fn id(&self) -> FileId;
+}
+
+impl OfFile for Complete<'_> {
+    fn id(&self) -> FileId {
+        self.file.info.file_id
+    }
+}
+
+impl OfFile for Tag<'_> {
+    fn id(&self) -> FileId {
+        self.file.info.file_id
+    }
+}
+
+/// Adds `VALUES (file_id, …), …`. A statement is prepared once per number of rows: so that few numbers occur, the rows are
+/// filled up to the next power of two with rows whose id is empty, to be left out by `column1 <> ''`.
+fn push_values<T: OfFile>(
+    query: &mut QueryBuilder<Sqlite>,
+    rows: &[T],
+    bind: impl Fn(&mut Separated<'_, Sqlite, &'static str>, &T),
+) {
+    query.push("VALUES ");
+    for index in 0..rows.len().next_power_of_two() {
+        let Some(row) = rows.get(index).or(rows.last()) else {
+            break;
+        };
+        query.push(if index == 0 { "(" } else { ", (" });
+        let mut values = query.separated(", ");
+        values.push_bind(
+            rows.get(index)
+                .map(|row| row.id().to_string())
+                .unwrap_or_default(),
+        );
+        bind(&mut values, row);
+        query.push(")");
+    }
 }
 
 async fn insert_tags(
     transaction: &mut Transaction<'static, Sqlite>,
-    file: &IndexedFile,
+    tags: &[Tag<'_>],
 ) -> Result<(), IndexError> {
-    for (position, tag) in (0_i64..).zip(&file.info.tags) {
-        sqlx::query(
-            "INSERT INTO file_tags (file_id, tag, position, tenant, owner_id, received_at) VALUES (?, ?, ?, ?, ?, ?) \
-             ON CONFLICT (file_id, tag) DO NOTHING",
-        )
-        .bind(file.info.file_id.to_string())
-        .bind(tag)
-        .bind(position)
-        .bind(&file.tenant.0)
-        .bind(file.info.owner.id.to_string())
-        .bind(file.info.received_at.as_microsecond())
-        .execute(&mut **transaction)
-        .await
-        .map_err(unavailable)?;
-    }
-    Ok(())
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO file_tags (file_id, tag, position, tenant, owner_id, received_at, pool) SELECT * FROM (",
+    );
+    push_values(
+        &mut query,
+        tags,
+        |row,
+         Tag {
+             file,
+             position,
+             tag,
+         }| {
+            row.push_bind(*tag)
+                .push_bind(*position)
+                .push_bind(&file.tenant.0)
+                .push_bind(file.info.owner.id.to_string())
+                .push_bind(file.info.received_at.as_microsecond())
+                .push_bind(file.info.pool.map(|pool| pool.to_string()));
+        },
+    );
+    query.push(") WHERE column1 <> '' ON CONFLICT (file_id, tag) DO NOTHING");
+    let inserted = query.build().execute(&mut **transaction).await;
+    inserted.map(drop).map_err(unavailable)
 }
 
-fn refused(file: FileId, error: sqlx::Error) -> IndexError {
-    match error.as_database_error() {
-        Some(refusal) if refusal.is_unique_violation() => IndexError::Conflict(file),
+fn refused(files: &[&IndexedFile], error: sqlx::Error) -> IndexError {
+    match (error.as_database_error(), files) {
+        (Some(refusal), [file, ..]) if refusal.is_unique_violation() => {
+            IndexError::Conflict(file.info.file_id)
+        }
         _ => unavailable(error),
     }
 }
@@ -89,7 +193,7 @@ pub(super) fn walked(row: &SqliteRow) -> Result<Walked, IndexError> {
     })
 }
 
-/// The file of a row of `files`, without its tags.
+/// The file of a row of `files`.
 pub(super) fn file(row: &SqliteRow) -> Result<FileInfo, IndexError> {
     Ok(FileInfo {
         file_id: parsed(row, "file_id")?,
@@ -114,37 +218,15 @@ pub(super) fn file(row: &SqliteRow) -> Result<FileInfo, IndexError> {
         reason: None,
         title: column(row, "title")?,
         description: column(row, "description")?,
-        tags: Vec::new(),
+        tags: tags(row)?,
     })
 }
 
-/// Adds to each of `files` its tags.
-pub(super) async fn add_tags(
-    snapshot: &mut Transaction<'static, Sqlite>,
-    files: &mut [FileInfo],
-) -> Result<(), IndexError> {
-    if files.is_empty() {
-        return Ok(());
-    }
-    // Not kept prepared, since it differs with the number of files.
-    let mut query =
-        QueryBuilder::<Sqlite>::new("SELECT file_id, tag FROM file_tags WHERE file_id IN (");
-    list_ids(&mut query, files.iter().map(|file| file.file_id));
-    query.push(") ORDER BY file_id, position");
-    let rows: Vec<(String, String)> = query
-        .build_query_as()
-        .persistent(false)
-        .fetch_all(&mut **snapshot)
-        .await
-        .map_err(unavailable)?;
-    let mut tags: HashMap<String, Vec<String>> = HashMap::new();
-    for (file, tag) in rows {
-        tags.entry(file).or_default().push(tag);
-    }
-    for file in files {
-        file.tags = tags.remove(&file.file_id.to_string()).unwrap_or_default();
-    }
-    Ok(())
+fn tags(row: &SqliteRow) -> Result<Vec<String>, IndexError> {
+    let mut tags: Vec<(i64, String)> = serde_json::from_str(column(row, "tags")?)
+        .map_err(|error| IndexError::Damaged(format!("tags: {error}")))?;
+    tags.sort_unstable();
+    Ok(tags.into_iter().map(|(_, tag)| tag).collect())
 }
 
 /// Adds ids to a query, as the list within `IN (…)`.

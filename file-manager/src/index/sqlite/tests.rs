@@ -56,92 +56,100 @@ async fn commits_are_synced() {
     assert_eq!(pragma("PRAGMA synchronous").await, "2");
 }
 
+/// The index that a page is read from, by whether owner, pool and tag are asked for.
+fn index_for(selection: &Selection) -> &'static str {
+    let asked = (
+        selection.owner.is_some(),
+        selection.pool.is_some(),
+        selection.tag.is_some(),
+    );
+    match asked {
+        (false, false, false) => "files_by_tenant",
+        (true, false, false) => "files_by_owner",
+        (false, true, false) => "files_by_pool",
+        (true, true, false) => "files_by_owner_pool",
+        (false, false, true) => "file_tags_by_tenant",
+        (true, false, true) => "file_tags_by_owner",
+        (false, true, true) => "file_tags_by_pool",
+        (true, true, true) => "file_tags_by_owner_pool",
+    }
+}
+
+/// Every combination of what a list can be narrowed by.
+fn selections() -> impl Iterator<Item = Selection> {
+    (0..1 << 7).map(|bits: u32| {
+        let asked = |bit: u32| bits & (1 << bit) != 0;
+        Selection {
+            tenant: TenantId::default(),
+            owner: asked(0).then(UserId::new),
+            pool: asked(1).then(PoolId::new),
+            status: asked(2).then_some(TransferStatus::UploadedSuccessfully),
+            tag: asked(3).then(|| "x".to_owned()),
+            from: asked(4).then(Default::default),
+            to: asked(5).then(Default::default),
+            after: asked(6).then(|| Cursor {
+                received_at: 7,
+                file_id: FileId::new(),
+            }),
+            limit: 51,
+        }
+    })
+}
+
 /// Every way to list reads one stretch of one index: nothing is scanned, and nothing is sorted.
 #[tokio::test]
 async fn a_page_is_one_stretch_of_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(&folder).await.unwrap();
-    let all = Selection {
-        tenant: TenantId::default(),
-        owner: None,
-        pool: None,
-        status: None,
-        tag: None,
-        from: None,
-        to: None,
-        after: Some(Cursor {
-            received_at: 7,
-            file_id: FileId::new(),
-        }),
-        limit: 51,
-    };
-    let owned = Selection {
-        owner: Some(UserId::new()),
-        ..all.clone()
-    };
-    let status = Some(TransferStatus::UploadedSuccessfully);
-    let table = [
-        ("files_by_tenant", all.clone()),
-        (
-            "files_by_tenant",
-            Selection {
-                after: None,
-                ..all.clone()
-            },
-        ),
-        (
-            "files_by_tenant",
-            Selection {
-                from: Some(Default::default()),
-                to: Some(Default::default()),
-                ..all.clone()
-            },
-        ),
-        (
-            "files_by_pool",
-            Selection {
-                pool: Some(PoolId::new()),
-                ..all.clone()
-            },
-        ),
-        (
-            "file_tags_by_tenant",
-            Selection {
-                tag: Some("x".to_owned()),
-                ..all
-            },
-        ),
-        ("files_by_owner", owned.clone()),
-        (
-            "files_by_owner_status",
-            Selection {
-                status,
-                ..owned.clone()
-            },
-        ),
-        (
-            "file_tags_by_owner",
-            Selection {
-                tag: Some("x".to_owned()),
-                ..owned
-            },
-        ),
-    ];
-    for (name, selection) in table {
-        let plan = plan(&index, &selection).await;
+    for selection in selections() {
+        let (plan, name) = (plan(&index, &selection).await, index_for(&selection));
         assert!(
             plan[0].starts_with("SEARCH") && plan[0].contains(&format!("INDEX {name} ")),
-            "{name}: {plan:?}"
+            "{selection:?}: {plan:?}"
         );
+        let is_bounded = [
+            selection.from.is_some(),
+            selection.to.is_some(),
+            selection.after.is_some(),
+        ]
+        .contains(&true);
         assert!(
-            selection.after.is_none() || plan[0].contains("received_at"),
-            "the cursor is no bound: {plan:?}"
+            !is_bounded || plan[0].contains("received_at"),
+            "the time is no bound: {selection:?}: {plan:?}"
         );
         assert!(
             plan.iter()
                 .all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE")),
-            "{name}: {plan:?}"
+            "{selection:?}: {plan:?}"
         );
+    }
+}
+
+/// A group with an entry that can't be added adds the others, and of two entries of one file the first.
+#[tokio::test]
+async fn what_is_added_together_is_answered_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = open(&folder).await.unwrap();
+    let entry = || IndexedFile {
+        tenant: TenantId::default(),
+        info: sample::file(UserId::new(), 1),
+    };
+    let files: Vec<IndexedFile> = (0..5).map(|_| entry()).collect();
+    let mut again = files[0].clone();
+    again.info.attempts = 7;
+    let mut conflicting = entry();
+    conflicting.info.upload_id = files[1].info.upload_id;
+    let (first, others, again, conflicting) = tokio::join!(
+        index.insert(&files[0]),
+        futures::future::join_all(files[1..].iter().map(|file| index.insert(file))),
+        index.insert(&again),
+        index.insert(&conflicting),
+    );
+    assert_eq!(first.unwrap(), files[0]);
+    assert_eq!(again.unwrap(), files[0]);
+    assert!(matches!(conflicting, Err(IndexError::Conflict(_))));
+    for (other, file) in others.into_iter().zip(&files[1..]) {
+        assert_eq!(other.unwrap(), *file);
     }
 }
 
