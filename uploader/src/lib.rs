@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod metric;
 mod notifications;
+mod recent;
 mod relay;
 mod router;
 pub mod store;

@@ -14,10 +14,14 @@ use jiff::Timestamp;
 use protocol::upload::PersistFile;
 use std::time::Duration;
 use storage::events::EventError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many attempts are taken from the outbox in one transaction.
 const BATCH: u32 = 64;
+
+/// How long to wait between two looks into the outbox, so that those who finish uploads one right after the other share one.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// How long to wait after an engine failed for the first time in a row, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -50,6 +54,7 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
     }
     let mut queued = Vec::new();
     loop {
+        let looked = Instant::now();
         let dispatch = || uploader.store.dispatch(next(uploader, &queued));
         let taken = insist(dispatch, store_is_closed).await?;
         let full = taken.work.len() >= BATCH as usize;
@@ -65,6 +70,7 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
                 () = sleep_until(uploader, due) => {}
                 () = look_again(uploader) => {}
             }
+            tokio::time::sleep_until(looked + GATHER).await;
         }
     }
 }

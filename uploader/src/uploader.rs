@@ -3,6 +3,7 @@
 use crate::{
     clock::Clock,
     config::Config,
+    recent::Recent,
     store::{self, Signals, Store, StoreError},
 };
 use protocol::{UploadId, upload::Published};
@@ -23,6 +24,7 @@ pub struct Uploader {
     pub(crate) clock: Clock,
     pub(crate) signals: Arc<Signals>,
     pub(crate) news: Arc<Mutex<mpsc::Receiver<Vec<Published>>>>,
+    pub(crate) recent: Arc<Recent>,
 }
 
 impl Uploader {
@@ -62,6 +64,7 @@ impl Uploader {
             clock,
             signals,
             news,
+            recent: Arc::default(),
         })
     }
 

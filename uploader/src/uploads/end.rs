@@ -52,6 +52,7 @@ pub(crate) async fn end(
         .apply(id, change, uploader.clock.now())
         .await?
         .ok_or_else(not_found)?;
+    uploader.recent.forget(id);
     if applied.changed {
         let Upload { status, code, .. } = &applied.upload;
         tracing::info!(upload_id = %id, %status, code = code.map(|code| code.as_str()), "upload ended");

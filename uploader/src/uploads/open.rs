@@ -64,6 +64,7 @@ async fn open(uploader: &Uploader, request: OpenUpload) -> Result<(bool, Upload)
     match uploader.store.open(&upload, request.key, quota).await? {
         Opened::Created => {
             tracing::debug!(upload_id = %upload.upload_id, user_id = %upload.owner.id, size = upload.meta.size, "upload opened");
+            uploader.recent.remember(&upload);
             Ok((true, upload))
         }
         Opened::Existing(existing) if existing.meta == upload.meta => Ok((false, *existing)),

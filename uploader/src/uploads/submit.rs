@@ -31,25 +31,40 @@ pub(crate) async fn handle(
 
 /// Answers the file's upload, and whether it became a file just now.
 async fn submit(uploader: &Uploader, request: &SubmitFile) -> Result<(bool, Upload), Failure> {
-    let upload = owned(uploader, request).await?;
-    if upload.status != TransferStatus::Open {
-        return as_it_is(upload);
+    if !is_known_to_fit(uploader, request) {
+        let upload = owned(uploader, request).await?;
+        if upload.status != TransferStatus::Open {
+            return as_it_is(upload);
+        }
+        check_size(&upload, request.size)?;
+        check_digest(uploader, &upload, request).await?;
     }
-    check_size(&upload, request.size)?;
-    check_digest(uploader, &upload, request).await?;
-    if let Err(error) = uploader
-        .chunks
-        .seal(upload.upload_id, request.generation)
-        .await
-    {
+    let id = request.upload_id;
+    if let Err(error) = uploader.chunks.seal(id, request.generation).await {
         // Someone else may have been faster, so that the bytes are already stored and freed.
         let present = owned(uploader, request).await?;
         return match present.status {
-            TransferStatus::Open => Err(seal_refused(upload.upload_id, &error).into()),
+            TransferStatus::Open => Err(seal_refused(id, &error).into()),
             _ => as_it_is(present),
         };
     }
     cache(uploader, request).await
+}
+
+/// Whether the request would pass the checks, going by what was remembered of the upload. How the upload stands is seen when
+/// it is sealed and changed.
+fn is_known_to_fit(uploader: &Uploader, request: &SubmitFile) -> bool {
+    let Some(facts) = uploader.recent.of(request.upload_id) else {
+        return false;
+    };
+    let is_as_computed = |digest: protocol::Digest| digest == request.computed;
+    // Without an announced digest it is the usual one that is computed.
+    let kind = facts.digest.map(|digest| digest.algorithm);
+    facts.owner == request.caller.user_id
+        && facts.size == request.size
+        && request.computed.algorithm == kind.unwrap_or_default()
+        && facts.digest.is_none_or(is_as_computed)
+        && request.announced.is_none_or(is_as_computed)
 }
 
 /// The upload, if it is the caller's.
@@ -126,6 +141,7 @@ async fn cache(uploader: &Uploader, request: &SubmitFile) -> Result<(bool, Uploa
         .apply(request.upload_id, change, uploader.clock.now())
         .await?;
     let applied = applied.ok_or_else(not_found)?;
+    uploader.recent.forget(request.upload_id);
     if !applied.changed {
         return as_it_is(applied.upload);
     }
