@@ -1,8 +1,10 @@
 //! Verifies access tokens without asking anyone: keys and revocations are followed in the background.
 
+mod checked;
 mod floors;
 
 use crate::refusals;
+use checked::Checked;
 use floors::Floors;
 use http::Method;
 use jiff::Timestamp;
@@ -66,6 +68,7 @@ pub(crate) struct Tokens {
     keys: RwLock<HashMap<String, DecodingKey>>,
     keys_asked: tokio::sync::Mutex<Option<Instant>>,
     floors: Mutex<Floors>,
+    checked: Checked,
     seen: watch::Sender<Seen>,
     revoked: broadcast::Sender<(UserId, u64)>,
 }
@@ -84,6 +87,7 @@ impl Tokens {
             keys: RwLock::default(),
             keys_asked: tokio::sync::Mutex::default(),
             floors: Mutex::default(),
+            checked: Checked::default(),
             seen: watch::Sender::default(),
             revoked: broadcast::Sender::new(1024),
         })
@@ -154,7 +158,18 @@ impl Tokens {
         }
     }
 
+    /// What a token says, whose signature is checked once, however often it is shown.
     async fn decode(&self, token: &str) -> Result<Claims, Refusal> {
+        let now = Timestamp::now();
+        if let Some(claims) = self.checked.find(token, now) {
+            return Ok(claims);
+        }
+        let claims = self.check(token).await?;
+        self.checked.remember(token, &claims, now);
+        Ok(claims)
+    }
+
+    async fn check(&self, token: &str) -> Result<Claims, Refusal> {
         let bad = |_| unauthenticated("the token is not one of ours, or has expired; log in again");
         let header = jsonwebtoken::decode_header(token).map_err(bad)?;
         let key_id = header
@@ -208,6 +223,8 @@ impl Tokens {
             .into_iter()
             .filter_map(|key| Some((key.kid, DecodingKey::from_ed_components(&key.x).ok()?)));
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.collect();
+        // A key may be among them no more, whose tokens are good no more.
+        self.checked.forget_all();
         *asked = Some(asking);
         Ok(())
     }
