@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// How many rows one transaction or query takes.
 const BATCH: u32 = 200;
 
+/// How many logs one transaction trims.
+const LOGS: u32 = 16;
+
 /// Less time between two sweeps would keep the disk busy with nothing else.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,7 @@ pub struct Swept {
     pub leftovers: u64,
     /// Outcomes of uploads that were kept long enough.
     pub outcomes: u64,
-    /// Logs that were trimmed.
+    /// Logs that were trimmed; one that was trimmed in several steps counts for each.
     pub logs: u64,
 }
 
@@ -199,10 +202,11 @@ async fn trim(uploader: &Uploader, now: Timestamp) -> Result<u64, StoreError> {
     loop {
         let some = uploader
             .store
-            .trim_logs(uploader.config.log_keep, before, BATCH)
+            .trim_logs(uploader.config.log_keep, before, LOGS)
             .await?;
         trimmed += some;
-        if some < u64::from(BATCH) {
+        // A long log is trimmed bit by bit.
+        if some == 0 {
             return Ok(trimmed);
         }
     }

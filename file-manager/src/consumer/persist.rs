@@ -252,8 +252,14 @@ impl Persist<'_> {
             // Its record was kept for as long as outcomes are, and is gone. The file is whole, so it stays.
             None => "the file is stored, but the uploader knows nothing of its upload",
         };
+        let is_usual = status == Some(TransferStatus::UploadedSuccessfully);
         let status = status.map(TransferStatus::as_str);
-        tracing::info!(status, "{consequence}");
+        // A line for every file would cost as much as storing a small one.
+        if is_usual {
+            tracing::debug!(status, "{consequence}");
+        } else {
+            tracing::info!(status, "{consequence}");
+        }
         Ok(())
     }
 

@@ -235,8 +235,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     async fn heads(&self, logs: &[String]) -> Result<Vec<LogHead>, StoreError>;
 
-    /// Forgets the oldest notifications of some topics: those beyond the newest `keep`, and those from before a time.
-    /// Answers how many topics were trimmed; `limit` of them at most.
+    /// Forgets some of the oldest notifications of some topics: of those beyond the newest `keep`, and of those from before a
+    /// time. Answers how many topics were trimmed, `limit` of them at most; if none, nothing is left to forget.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -56,25 +56,6 @@ async fn commits_are_synced() {
     assert_eq!(pragma("PRAGMA synchronous").await, "2");
 }
 
-/// The index that a page is read from, by whether owner, pool and tag are asked for.
-fn index_for(selection: &Selection) -> &'static str {
-    let asked = (
-        selection.owner.is_some(),
-        selection.pool.is_some(),
-        selection.tag.is_some(),
-    );
-    match asked {
-        (false, false, false) => "files_by_tenant",
-        (true, false, false) => "files_by_owner",
-        (false, true, false) => "files_by_pool",
-        (true, true, false) => "files_by_owner_pool",
-        (false, false, true) => "file_tags_by_tenant",
-        (true, false, true) => "file_tags_by_owner",
-        (false, true, true) => "file_tags_by_pool",
-        (true, true, true) => "file_tags_by_owner_pool",
-    }
-}
-
 /// Every combination of what a list can be narrowed by.
 fn selections() -> impl Iterator<Item = Selection> {
     (0..1 << 7).map(|bits: u32| {
@@ -102,7 +83,7 @@ async fn a_page_is_one_stretch_of_an_index() {
     let folder = tempfile::tempdir().unwrap();
     let index = open(&folder).await.unwrap();
     for selection in selections() {
-        let (plan, name) = (plan(&index, &selection).await, index_for(&selection));
+        let (plan, name) = (plan(&index, &selection).await, page::index(&selection));
         assert!(
             plan[0].starts_with("SEARCH") && plan[0].contains(&format!("INDEX {name} ")),
             "{selection:?}: {plan:?}"

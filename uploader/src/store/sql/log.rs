@@ -62,6 +62,12 @@ struct Entry {
     data: Arc<str>,
 }
 
+/// How many notifications of a log are forgotten by one transaction at most, so that nobody waits for long behind it.
+const TRIMMED_AT_ONCE: i64 = 500;
+
+/// How many notifications that are too old are looked at by one transaction.
+const OUTDATED_AT_ONCE: i64 = 5000;
+
 /// Notes events in their owners' topics and in the tenants' `admin` topics, in this order.
 pub(super) async fn tell(tx: &mut Tx, events: Vec<Event>) -> Result<(), StoreError> {
     if events.is_empty() {
@@ -294,15 +300,20 @@ pub(super) async fn trim(
 ) -> Result<u64, StoreError> {
     // Only ever the beginning of a log goes, so that what is left has no hole: the last one too old decides.
     let cut = sqlx::query(
-        "SELECT log_name, MAX(oldest) AS oldest FROM ( \
+        "SELECT topics.log_name, CASE WHEN cut.oldest > topics.oldest + $4 THEN topics.oldest + $4 ELSE cut.oldest END \
+         AS oldest FROM (SELECT log_name, MAX(oldest) AS oldest FROM ( \
              SELECT log_name, head - $1 + 1 AS oldest FROM topics WHERE head - oldest + 1 > $1 \
              UNION ALL \
-             SELECT log_name, MAX(number) + 1 AS oldest FROM notifications WHERE time < $2 GROUP BY log_name \
-         ) AS cut GROUP BY log_name LIMIT $3",
+             SELECT log_name, MAX(number) + 1 AS oldest FROM ( \
+                 SELECT log_name, number FROM notifications WHERE time < $2 ORDER BY time LIMIT $5 \
+             ) AS outdated GROUP BY log_name \
+         ) AS old GROUP BY log_name) AS cut JOIN topics ON topics.log_name = cut.log_name LIMIT $3",
     )
     .bind(rows::sql(keep))
     .bind(before.as_microsecond())
     .bind(i64::from(limit))
+    .bind(TRIMMED_AT_ONCE)
+    .bind(OUTDATED_AT_ONCE)
     .fetch_all(&mut tx.db)
     .await?;
     for row in &cut {

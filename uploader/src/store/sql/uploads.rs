@@ -277,11 +277,14 @@ pub(super) async fn files(
 ) -> Result<Vec<Upload>, StoreError> {
     // The condition on the status is written as in the partial indexes, so that they are used.
     let mut sql = QueryBuilder::<Db>::new(
-        "SELECT * FROM uploads WHERE status IN ('cached', 'storing', 'retrying', 'upload_failed') AND tenant = ",
+        "SELECT * FROM uploads WHERE status IN ('cached', 'storing', 'retrying', 'upload_failed') AND ",
     );
-    sql.push_bind(&tenant.0);
     if let Some(owner) = query.owner {
-        sql.push(" AND owner_id = ").push_bind(owner.to_string());
+        // Without statistics SQLite would rather read the index of all of the tenant's files, if the time is bounded, too.
+        sql.push("owner_id = ").push_bind(owner.to_string());
+        sql.push(" AND tenant || '' = ").push_bind(&tenant.0);
+    } else {
+        sql.push("tenant = ").push_bind(&tenant.0);
     }
     if let Some(pool) = query.pool {
         sql.push(" AND pool = ").push_bind(pool.to_string());
