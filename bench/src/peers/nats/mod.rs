@@ -16,9 +16,12 @@ use wire::Message;
 /// What the clients cut objects into.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// How many chunks of one client may be on the way. The server refuses what is beyond 128 MB in one stream's queue, and so
-/// would a client without such a bound fail.
-const WINDOW: usize = 8;
+/// Chunks on the way at once, of all clients: the server refuses what is beyond 128 MiB in a stream's queue, and a client whose chunk
+/// was refused would have to put the whole object again.
+const ON_THE_WAY: usize = (96 << 20) / CHUNK_BYTES;
+
+/// The same of one client; more makes nothing faster.
+const MOST_OF_ONE: usize = 64;
 
 const BUCKET: &str = "bench";
 
@@ -34,14 +37,17 @@ fn number() -> u64 {
 pub(crate) struct Client {
     pipe: Pipe,
     inbox: String,
+    /// Chunks that may be on the way.
+    window: usize,
 }
 
 impl Client {
-    /// Connects, and listens to its inbox.
-    pub(crate) async fn open(server: SocketAddr) -> io::Result<Self> {
+    /// Connects, and listens to its inbox. So many clients share what may be on the way.
+    pub(crate) async fn open(server: SocketAddr, clients: usize) -> io::Result<Self> {
         let mut client = Self {
             pipe: Pipe::connect(server).await?,
             inbox: format!("_INBOX.{:x}", number()),
+            window: (ON_THE_WAY / clients.max(1)).clamp(1, MOST_OF_ONE),
         };
         let hello = format!(
             "CONNECT {}\r\nSUB {}.* 1\r\nPING\r\n",
@@ -94,7 +100,7 @@ impl Client {
         let publish = format!("PUB {subject} {}.c", self.inbox);
         let mut on_the_way = 0;
         for chunk in content.chunks(CHUNK_BYTES) {
-            if on_the_way == WINDOW {
+            if on_the_way == self.window {
                 self.acknowledged().await?;
                 on_the_way -= 1;
             }
