@@ -158,13 +158,10 @@ mod tests {
         let mut lent = pool.take();
         lent.len = 9;
         let address = lent.bytes().as_ptr();
-        let other = {
-            let pool = pool.clone();
-            std::thread::spawn(move || {
-                let lent = pool.take();
-                (lent.bytes().as_ptr() as usize, lent.len)
-            })
-        };
+        let other = std::thread::spawn(move || {
+            let lent = pool.take();
+            (lent.bytes().as_ptr() as usize, lent.len)
+        });
         drop(lent);
         assert_eq!(other.join().unwrap(), (address as usize, 0));
     }

@@ -58,11 +58,11 @@ impl Clients {
         kept: Kept,
     ) -> Result<Self> {
         let mut waiting = Vec::with_capacity(plan.clients);
-        for number in 0..plan.clients {
+        for (number, token) in tokens.iter().enumerate().take(plan.clients) {
             let session = if plan.connecting {
                 None
             } else {
-                Some(Session::open(address, &tokens[number]).await?)
+                Some(Session::open(address, token).await?)
             };
             let parcels = (0..plan.files_per_client).map(|file| parcel(plan, number, file));
             waiting.push(Client {
