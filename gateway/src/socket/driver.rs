@@ -88,8 +88,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
         }
     }
 
-    /// Runs the session to its end.
-    pub(super) async fn run(mut self, shutdown: &Shutdown) {
+    /// Runs the session to its end. The driver stays where it is: a future that held it would have room for it twice.
+    pub(super) async fn run(mut self: Box<Self>, shutdown: &Shutdown) {
         self.refuse_bad_upgrade_token();
         let end = self.go(shutdown).await;
         let Self {
@@ -97,7 +97,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
             writers,
             place,
             ..
-        } = self;
+        } = *self;
         // Lets go of uploads and of the place before the farewell, which may take its time.
         drop((writers, place));
         match end {
@@ -234,7 +234,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
                     Some(stream) => self.order(stream, Order::Complete { of, digest }),
                     None => self.work.complete(self.session.caller(), of, digest),
                 },
-                Output::Release(of) => drop(self.writers.remove(&of)),
+                Output::Release(of) => self.release(of),
                 other => self.work.start(self.session.caller(), other),
             }
         }
@@ -261,6 +261,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
 
     fn send_text(&mut self, text: &str) {
         self.wire.send(frames::text(text));
+    }
+
+    fn release(&mut self, of: StreamUse) {
+        self.writers.remove(&of);
+        if self.writers.is_empty() {
+            // Most sessions are idle most of the time.
+            self.writers = HashMap::new();
+        }
     }
 
     fn order(&mut self, of: StreamUse, order: Order) {
@@ -379,5 +387,26 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
                 self.work.read_log(caller, cursor, after);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+    fn size_of_answer<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Ten thousand sessions that do nothing are the rule, not the exception.
+    #[test]
+    fn an_idle_session_takes_little_memory() {
+        type Tcp = Driver<OwnedReadHalf, OwnedWriteHalf>;
+        let shutdown: &'static Shutdown = Box::leak(Box::default());
+        let driver = size_of::<Tcp>();
+        let future = size_of_answer(|driver: Box<Tcp>| driver.run(shutdown));
+        assert!(driver <= 1024, "the driver takes {driver} bytes");
+        assert!(future <= 512, "its future takes {future} bytes");
     }
 }

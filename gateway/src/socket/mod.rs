@@ -78,14 +78,16 @@ async fn run(
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(Parts { io, read_buf, .. }) => {
             let (read, write) = io.into_inner().into_split();
-            // A copy: what was read is a slice of a buffer that would be kept for it.
-            let wire = Wire::new(read, write, Bytes::copy_from_slice(&read_buf), pool);
-            Box::pin(Driver::new(gateway, wire, id, token).run(shutdown)).await;
+            // A copy: what was read is a slice of a buffer that would be kept for it, for as long as the session lasts.
+            let ahead = Bytes::copy_from_slice(&read_buf);
+            drop(read_buf);
+            let wire = Wire::new(read, write, ahead, pool);
+            Box::pin(Box::new(Driver::new(gateway, wire, id, token)).run(shutdown)).await;
         }
         Err(upgraded) => {
             let (read, write) = tokio::io::split(TokioIo::new(upgraded));
             let wire = Wire::new(read, write, Bytes::new(), pool);
-            Box::pin(Driver::new(gateway, wire, id, token).run(shutdown)).await;
+            Box::pin(Box::new(Driver::new(gateway, wire, id, token)).run(shutdown)).await;
         }
     }
 }

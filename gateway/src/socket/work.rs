@@ -53,7 +53,7 @@ impl Work {
     }
 
     /// Starts what an output asks for.
-    pub(super) fn start(&self, caller: Option<&Caller>, output: Output) {
+    pub(super) fn start(&mut self, caller: Option<&Caller>, output: Output) {
         if let Output::Authenticate {
             token,
             since,
@@ -61,7 +61,9 @@ impl Work {
         } = output
         {
             tracing::debug!(client = client.name, version = client.version, "connect");
-            return self.authenticate(token.or_else(|| self.token.clone()), since);
+            // There is no second `connect`.
+            let of_upgrade = self.token.take();
+            return self.authenticate(token.or(of_upgrade), since);
         }
         let Some(caller) = caller.cloned() else {
             return;

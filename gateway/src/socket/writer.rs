@@ -1,7 +1,6 @@
 //! One open upload's way into the chunk cache: batches of chunks are looked at, stored and hashed, in order.
 
 use crate::{
-    blocking,
     policy::HEAD_BYTES,
     refusals,
     registry::Held,
@@ -24,8 +23,8 @@ use tracing::Instrument;
 /// Bytes stored in one go at most: enough to make a write worth its cost, little enough to acknowledge often.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Below this, hashing is done at once: handing it to another thread would cost more.
-const HASH_INLINE_BYTES: usize = 16 << 10;
+/// Bytes hashed before other tasks have their turn.
+const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// What a session tells a writer.
 pub(crate) enum Order {
@@ -211,7 +210,7 @@ impl Running {
                 .cache
                 .append(upload.upload_id, hold.generation, offset, batch.clone());
         // Hashing and storing go on at the same time; the hasher is kept only if the bytes were.
-        let (appended, hasher) = tokio::join!(appended, hash(self.hasher.clone(), batch));
+        let (appended, hasher) = tokio::join!(appended, hash(self.hasher.clone(), &batch));
         match appended.map_err(refusals::from_chunks) {
             Ok(held) => {
                 self.writer.hold.held = held;
@@ -368,17 +367,19 @@ fn skip(batch: &mut Vec<Bytes>, mut bytes: u64) {
     });
 }
 
-async fn hash(mut hasher: Hasher, batch: Vec<Bytes>) -> Hasher {
-    let small = batch.iter().map(Bytes::len).sum::<usize>() <= HASH_INLINE_BYTES;
-    let update = move || {
-        batch.iter().for_each(|part| hasher.update(part));
-        hasher
-    };
-    if small {
-        update()
-    } else {
-        blocking::run(update).await
+/// Hashes a batch here and now: it takes less time than the disk does, and handing it to another thread would cost the cache's warmth.
+async fn hash(mut hasher: Hasher, batch: &[Bytes]) -> Hasher {
+    for (number, piece) in batch
+        .iter()
+        .flat_map(|part| part.chunks(HASHED_AT_ONCE))
+        .enumerate()
+    {
+        if number > 0 {
+            tokio::task::yield_now().await;
+        }
+        hasher.update(piece);
     }
+    hasher
 }
 
 #[cfg(test)]

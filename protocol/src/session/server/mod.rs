@@ -335,7 +335,12 @@ impl Session {
 
     /// The next thing to do, if there is one.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // Sessions are idle most of the time, and then keep no memory for what is to be done.
+            self.outputs = VecDeque::new();
+        }
+        next
     }
 
     /// Whether the driver should read the socket: not while verifying the token, while bytes or requests in flight are at
