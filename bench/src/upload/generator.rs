@@ -13,7 +13,12 @@ use protocol::{
     message::{ClientMessage, CompleteUpload, Start, StartTransfer, UploadRef},
     upload::FileMeta,
 };
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// Where a server keeps what it was sent.
@@ -79,6 +84,29 @@ impl Clients {
             waiting,
             done: Vec::new(),
         })
+    }
+}
+
+/// How long storing everything may take.
+const STORED_WITHIN: Duration = Duration::from_secs(120);
+
+impl Clients {
+    /// Waits until the server has said of every file that was sent that it is stored for good.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub async fn until_stored(&mut self) -> Result<()> {
+        let files = self.plan.files_per_client;
+        let all = self
+            .done
+            .iter_mut()
+            .map(|session| session.until_stored(files));
+        let all = futures::future::try_join_all(all);
+        let late = |_| format!("not everything is stored within {STORED_WITHIN:?}");
+        tokio::time::timeout(STORED_WITHIN, all)
+            .await
+            .map_err(late)??;
+        Ok(())
     }
 }
 

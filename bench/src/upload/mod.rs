@@ -81,6 +81,13 @@ impl Plan {
         &self.bodies[number % self.bodies.len()]
     }
 
+    /// Makes all contents now, not when they are first sent.
+    pub fn prepare(&self) {
+        self.bodies.iter().for_each(|body| {
+            body.plain();
+        });
+    }
+
     /// Files in all.
     #[must_use]
     pub fn files(&self) -> usize {

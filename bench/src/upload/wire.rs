@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 pub struct Session {
     pipe: Pipe,
     limits: Limits,
+    /// Files of which the server has said that they are stored.
+    stored: usize,
 }
 
 /// A file as it is to be sent.
@@ -44,6 +46,8 @@ enum Reply {
         digest: String,
     },
     Refused(String),
+    /// A file is stored for good.
+    Stored,
     Other,
 }
 
@@ -83,7 +87,11 @@ impl Session {
         if limits.max_chunk_bytes < frames::CHUNK as u64 {
             return Err("the server does not take chunks of 256 KiB".into());
         }
-        Ok(Self { pipe, limits })
+        Ok(Self {
+            pipe,
+            limits,
+            stored: 0,
+        })
     }
 
     /// Sends a file and waits until the server has confirmed it. Answers the file's id and digest.
@@ -119,10 +127,27 @@ impl Session {
                         return Ok((file, digest));
                     }
                     Reply::Refused(text) => return Err(text.into()),
+                    Reply::Stored => self.stored += 1,
                     Reply::Completed { .. } | Reply::Connected(_) | Reply::Other => {}
                 }
             }
         }
+    }
+
+    /// Waits until the server has said of so many files that they are stored.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub async fn until_stored(&mut self, files: usize) -> Result<()> {
+        while self.stored < files {
+            match next_reply(&mut self.pipe)? {
+                Some(Reply::Stored) => self.stored += 1,
+                Some(Reply::Refused(text)) => return Err(text.into()),
+                Some(_) => {}
+                None => self.pipe.read_more().await?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -181,8 +206,17 @@ fn frame_of(input: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 fn read(payload: &[u8]) -> Result<Reply> {
-    // Three come with each file, and say nothing that the generator waits for.
+    // Several come with each file. They are not worth being read wholly.
     if payload.starts_with(br#"{"type":"notification""#) {
+        let says = |event: &[u8]| payload.windows(event.len()).any(|part| part == event);
+        if says(br#""event":"file.uploaded_successfully""#) {
+            return Ok(Reply::Stored);
+        }
+        if says(br#""event":"file.upload_failed""#) {
+            return Ok(Reply::Refused(
+                String::from_utf8_lossy(payload).into_owned(),
+            ));
+        }
         return Ok(Reply::Other);
     }
     if payload.starts_with(br#"{"type":"error""#) {

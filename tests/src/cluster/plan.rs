@@ -151,7 +151,11 @@ impl Plan {
     }
 
     /// How a process is started.
-    pub(crate) fn launch(&self, role: Role, number: usize) -> Launch {
+    ///
+    /// # Panics
+    /// When there is no such process.
+    #[must_use]
+    pub fn launch(&self, role: Role, number: usize) -> Launch {
         // People count from one.
         let name = format!("{role}-{}", number + 1);
         let internal = self.internal(role, number);
