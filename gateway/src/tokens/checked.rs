@@ -83,7 +83,7 @@ mod tests {
     fn a_token_is_found_until_it_expires() {
         let (checked, claims) = (Checked::default(), claims(100));
         checked.remember("a.b.c", &claims, at(1));
-        assert_eq!(checked.find("a.b.c", at(99)), Some(claims.clone()));
+        assert_eq!(checked.find("a.b.c", at(99)), Some(claims));
         assert_eq!(checked.find("a.b.d", at(99)), None);
         assert_eq!(checked.find("a.b.c", at(100)), None);
         checked.forget_all();
