@@ -21,7 +21,7 @@
 //! Write a file with a type that implements [`scenario::Scenario`], and add it to `scenarios()` of its folder (`sessions`, `peers`,
 //! `distributed`). A contender's round usually goes like this:
 //!
-//! ```ignore
+//! ```text
 //! let mut running = target.start(lab, scratch.path()).await?;
 //! // connect, log in, send a few files: whatever is not measured
 //! let meter = running.servers.meter()?;          // resets the peak of memory, reads the clock and the CPU time

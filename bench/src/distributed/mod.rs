@@ -1,6 +1,6 @@
 //! Sluice over Redis, RabbitMQ, PostgreSQL and MongoDB, beside what these do alone.
 //!
-//! A [`site::Site`] has the engines and one process of each role, all with the settings that they ship with, on this machine. It is
+//! A `Site` has the engines and one process of each role, all with the settings that they ship with, on this machine. It is
 //! brought up once per scenario: to start it anew for each round would take longer than the rounds. The floors ask the engines of the
 //! same site, whose roles have nothing to do then.
 
