@@ -37,7 +37,7 @@ const CHUNKS: &str = "fs.chunks";
 
 /// Batches of chunks on their way to MongoDB at once, of all files together. The driver copies a batch, so each takes about
 /// three times [`put::BATCH`] of memory.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 3;
 
 /// A blob store in GridFS.
 #[derive(Clone)]
