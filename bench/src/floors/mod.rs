@@ -31,6 +31,8 @@ pub enum Kind {
     Discard,
     /// Takes uploads, sums and hashes them, and writes each with `O_DIRECT` and `fdatasync`.
     Direct,
+    /// Writes a frame to all who are connected.
+    RawLoop,
 }
 
 impl Kind {
@@ -41,6 +43,9 @@ impl Kind {
             Self::Discard => "CRC-32C per chunk, SHA-256 per file; nothing is written",
             Self::Direct => {
                 "CRC-32C per chunk, SHA-256 per file; aligned reused buffers, O_DIRECT, fdatasync per file"
+            }
+            Self::RawLoop => {
+                "a plain loop writes a prebuilt frame to each socket, one after another"
             }
         }
     }
@@ -54,5 +59,9 @@ pub fn run(arguments: &FloorArguments) -> Result<ExitCode> {
     match arguments.kind {
         Kind::Discard => uploads::serve(arguments.listen, None),
         Kind::Direct => uploads::serve(arguments.listen, Some(&arguments.dir)),
+        Kind::RawLoop => {
+            crate::sessions::raw_loop::run(arguments.listen)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

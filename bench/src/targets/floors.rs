@@ -73,6 +73,7 @@ impl Target for Floor {
         match self.kind {
             Kind::Discard => "floor, no disk".to_owned(),
             Kind::Direct => "floor, O_DIRECT".to_owned(),
+            Kind::RawLoop => "floor, a raw loop".to_owned(),
         }
     }
 
@@ -95,7 +96,7 @@ impl Load for Floor {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let kept = match self.kind {
-            Kind::Discard => Kept::Nowhere,
+            Kind::Discard | Kind::RawLoop => Kept::Nowhere,
             Kind::Direct => Kept::Folder(folder),
         };
         let tokens = vec!["none".to_owned(); plan.clients];
