@@ -6,61 +6,86 @@
 //! All news come through one listener per gateway, which hears the shards that its sessions need.
 
 mod cursor;
+mod ear;
 mod listeners;
 mod shards;
 
-use crate::refusals;
+use crate::{
+    refusals,
+    socket::{event::Feed, frames, outlet::Offer},
+};
+use bytes::Bytes;
 pub(crate) use cursor::Cursor;
+pub(crate) use ear::{Ear, Gap};
 use listeners::Listeners;
 use protocol::{
     ErrorCode, Refusal, TenantId, Topic,
     event::Notification,
     message::ServerMessage,
     topic::{Position, TopicState},
-    upload::{LogHead, LogPage, LogQuery},
+    upload::{LogHead, LogPage, LogQuery, Published},
 };
 use serde::Serialize;
 use service_kit::peer::{Peer, PeerError};
 use shards::Shards;
 use std::{
     convert::Infallible,
+    ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use storage::events::{EventError, Events, News};
-use tokio::sync::{Notify, mpsc};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{coop::unconstrained, yield_now},
+};
 
-/// News waiting for one session; beyond it the session finds a gap and reads the log.
-const QUEUE: usize = 64;
+/// News that wait to be passed on at most.
+const WAITING: usize = 1024;
+
+/// News that are passed on together at most.
+const BATCH: usize = 64;
+
+/// Sockets that are written to before others get their turn.
+const SLICE: usize = 256;
+
+/// Time for news on their way to arrive, before a head that was read says that they are lost: else all who listen would read the
+/// log for what they are about to hear.
+const ON_THEIR_WAY: Duration = Duration::from_millis(250);
 
 /// Notifications read from the log at once.
 pub(crate) const PAGE: u32 = 200;
 
-/// What a session is told.
+/// What is heard of a topic.
 #[derive(Clone, Debug)]
-pub(crate) enum Hint {
-    /// A notification, encoded once for all who hear it.
-    Notification {
-        log: Arc<str>,
-        epoch: Arc<str>,
-        offset: u64,
-        text: Utf8Bytes,
-    },
-    /// How far a topic has come.
-    Head {
-        log: Arc<str>,
-        epoch: Arc<str>,
-        offset: u64,
-    },
+struct Hint {
+    log: Arc<str>,
+    epoch: Arc<str>,
+    /// How far the topic has come.
+    offset: u64,
+    /// The number of the first notification that comes with it.
+    first: u64,
+    /// The notifications from the first to the last, as frames one behind the other, encoded once for all who hear them; without
+    /// them the hint only tells how far the topic has come.
+    frames: Option<Bytes>,
 }
 
 impl Hint {
-    /// The log that it is about.
-    pub(crate) fn log(&self) -> &str {
-        match self {
-            Self::Notification { log, .. } | Self::Head { log, .. } => log,
-        }
+    /// A hint of notifications of a log, each of which follows the one before.
+    fn of(run: &[(Arc<str>, Notification)]) -> Option<Self> {
+        let ((log, first), (_, last)) = (run.first()?, run.last()?);
+        let frames: Vec<Bytes> = run.iter().map(|(_, each)| encode(each.clone())).collect();
+        let frames = match &frames[..] {
+            [frame] => frame.clone(),
+            several => several.concat().into(),
+        };
+        Some(Self {
+            log: log.clone(),
+            epoch: last.epoch.as_str().into(),
+            offset: last.offset,
+            first: first.offset,
+            frames: Some(frames),
+        })
     }
 }
 
@@ -69,31 +94,36 @@ pub(crate) struct Topics {
     uploader: Peer,
     events: Arc<dyn Events>,
     replay_limit: u64,
-    listeners: Mutex<Listeners>,
+    listeners: Arc<Mutex<Listeners>>,
     shards: Shards,
+    /// Held while a hint is passed on, so that none overtakes another.
+    passing: tokio::sync::Mutex<()>,
     /// News may have been missed: heads are to be compared at once.
     missed: Notify,
 }
 
-/// One session's ear. Dropping it ends all of its subscriptions.
-pub(crate) struct Ear {
-    sender: mpsc::Sender<Hint>,
-    hints: mpsc::Receiver<Hint>,
+/// A session's ear, as the session holds it. Dropping it ends all of its subscriptions.
+pub(crate) struct OwnEar {
+    ear: Arc<Ear>,
+    listeners: Arc<Mutex<Listeners>>,
 }
 
-impl Ear {
-    pub(crate) fn new() -> Self {
-        let (sender, hints) = mpsc::channel(QUEUE);
-        Self { sender, hints }
-    }
+impl Deref for OwnEar {
+    type Target = Arc<Ear>;
 
-    pub(crate) fn sender(&self) -> mpsc::Sender<Hint> {
-        self.sender.clone()
+    fn deref(&self) -> &Arc<Ear> {
+        &self.ear
     }
+}
 
-    pub(crate) async fn next(&mut self) -> Option<Hint> {
-        self.hints.recv().await
+impl Drop for OwnEar {
+    fn drop(&mut self) {
+        lock(&self.listeners).remove_all(&self.ear);
     }
+}
+
+fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
+    listeners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Topics {
@@ -103,23 +133,31 @@ impl Topics {
             shards: Shards::new(Arc::clone(&events)),
             events,
             replay_limit,
-            listeners: Mutex::default(),
+            listeners: Arc::default(),
+            passing: tokio::sync::Mutex::default(),
             missed: Notify::new(),
         }
     }
 
+    /// The ear of a new session: it sends through `outlet`, where at most `bound` bytes shall wait, and tells `feed` of gaps.
+    pub(crate) fn ear(&self, outlet: Arc<dyn Offer>, bound: usize, feed: Feed) -> OwnEar {
+        OwnEar {
+            ear: Arc::new(Ear::new(outlet, bound, feed)),
+            listeners: self.listeners.clone(),
+        }
+    }
+
     /// Begins to hear a topic, then tells where it stands and from where the session goes on: from what the client knows, if
-    /// all that it missed is still there, or else from the head.
+    /// all that it missed is still there, or else from the head. Nothing is sent before [`Ear::begin`].
     pub(crate) async fn subscribe(
         &self,
-        ear: mpsc::Sender<Hint>,
+        ear: &Arc<Ear>,
         topic: Topic,
         tenant: &TenantId,
         since: Option<&Position>,
     ) -> Result<(Cursor, TopicState), Refusal> {
-        let log: Arc<str> = topic.log_name(tenant).into();
         // Hearing before reading: what happens between the two is then heard, and what was heard twice is dropped.
-        self.listeners().add(&log, ear);
+        let log = self.listeners().add(&topic.log_name(tenant), ear);
         self.shards.need(&log).await;
         let page = self
             .read(topic, tenant, 0, 0)
@@ -134,7 +172,8 @@ impl Topics {
         let offset = since
             .filter(|_| recovered)
             .map_or(page.head, |since| since.offset);
-        let cursor = Cursor::new(topic, log, &page, offset);
+        let epoch = self.listeners().epoch(&log, &page.epoch);
+        let cursor = Cursor::new(topic, log, epoch, page.head, offset);
         Ok((
             cursor,
             TopicState {
@@ -146,14 +185,12 @@ impl Topics {
         ))
     }
 
-    pub(crate) fn unsubscribe(&self, log: &str, ear: &mpsc::Sender<Hint>) {
+    pub(crate) fn unsubscribe(&self, log: &str, ear: &Ear) {
         self.listeners().remove(log, ear);
     }
 
     fn listeners(&self) -> MutexGuard<'_, Listeners> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.listeners)
     }
 
     /// Reads a stretch of a topic's log.
@@ -210,21 +247,61 @@ impl Topics {
         }
     }
 
-    async fn fan_out_from(&self, mut news: Box<dyn News>) -> Result<Infallible, EventError> {
-        loop {
-            let published = news.next().await?;
-            self.tell(published.notification, &published.tenant);
+    /// Hears news while others are passed on: what waits together is sent together.
+    async fn fan_out_from(&self, news: Box<dyn News>) -> Result<Infallible, EventError> {
+        let (sender, mut waiting) = mpsc::channel(WAITING);
+        let pass_on = async {
+            let mut batch = Vec::new();
+            while waiting.recv_many(&mut batch, BATCH).await > 0 {
+                self.tell_all(&mut batch).await;
+            }
+        };
+        // What was heard is passed on to the end.
+        let (ended, ()) = tokio::join!(hear(news, sender), pass_on);
+        ended
+    }
+
+    /// Tells news, those of each log in their order.
+    async fn tell_all(&self, batch: &mut Vec<Published>) {
+        let mut named: Vec<(Arc<str>, Notification)> = batch
+            .drain(..)
+            .filter_map(
+                |Published {
+                     notification,
+                     tenant,
+                 }| {
+                    // Most of what happens is heard by nobody here.
+                    let log = self
+                        .listeners()
+                        .name(&notification.topic.log_name(&tenant))?;
+                    Some((log, notification))
+                },
+            )
+            .collect();
+        named.sort_by(|(log, _), (other, _)| log.cmp(other));
+        let follows = |(log, one): &(Arc<str>, Notification),
+                       (other, next): &(Arc<str>, Notification)| {
+            log == other && one.epoch == next.epoch && one.offset + 1 == next.offset
+        };
+        for run in named.chunk_by(follows) {
+            if let Some(hint) = Hint::of(run) {
+                self.pass_on(&hint).await;
+            }
         }
     }
 
-    fn tell(&self, notification: Notification, tenant: &TenantId) {
-        let log = notification.topic.log_name(tenant);
-        self.listeners().tell(&log, |log| Hint::Notification {
-            log: log.clone(),
-            epoch: notification.epoch.as_str().into(),
-            offset: notification.offset,
-            text: encode(notification),
-        });
+    /// Passes a hint on to all who hear its log: straight to their sockets, some at a time.
+    async fn pass_on(&self, hint: &Hint) {
+        let _passing = self.passing.lock().await;
+        let mut ears = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.listeners().some(&hint.log, from, SLICE, &mut ears);
+            unconstrained(async { ears.drain(..).for_each(|ear| ear.hear(hint)) }).await;
+            if next.is_some() {
+                yield_now().await;
+            }
+        }
     }
 
     /// Compares, again and again, how far the topics have come with what was heard: a lost last hint is otherwise never noticed.
@@ -234,11 +311,16 @@ impl Topics {
             // A timeout says that it is time again.
             let _ = tokio::time::timeout(every, self.missed.notified()).await;
             let logs = self.listeners().present();
+            let mut heads = Vec::with_capacity(logs.len());
             for logs in logs.chunks(100) {
                 match self.heads(logs).await {
-                    Ok(heads) => heads.into_iter().for_each(|head| self.tell_head(&head)),
+                    Ok(some) => heads.extend(some),
                     Err(error) => tracing::debug!(%error, "can't compare topic heads now"),
                 }
+            }
+            tokio::time::sleep(ON_THEIR_WAY).await;
+            for head in heads {
+                self.tell_head(head).await;
             }
             self.shards
                 .release(|shard| self.listeners().need(shard))
@@ -254,17 +336,33 @@ impl Topics {
             .await
     }
 
-    fn tell_head(&self, head: &LogHead) {
-        self.listeners().tell(&head.log, |log| Hint::Head {
-            log: log.clone(),
+    async fn tell_head(&self, head: LogHead) {
+        let Some(log) = self.listeners().name(&head.log) else {
+            return;
+        };
+        let hint = Hint {
+            log,
             epoch: head.epoch.as_str().into(),
             offset: head.head,
-        });
+            first: head.head,
+            frames: None,
+        };
+        self.pass_on(&hint).await;
     }
 }
 
-pub(crate) fn encode(notification: Notification) -> Utf8Bytes {
-    ServerMessage::Notification(notification).to_json().into()
+async fn hear(
+    mut news: Box<dyn News>,
+    sender: mpsc::Sender<Published>,
+) -> Result<Infallible, EventError> {
+    loop {
+        // Where too much waits, sessions find a gap and read the log.
+        let _ = sender.try_send(news.next().await?);
+    }
+}
+
+fn encode(notification: Notification) -> Bytes {
+    frames::text(&ServerMessage::Notification(notification).to_json())
 }
 
 /// Whether a caller may hear a topic.
@@ -286,5 +384,7 @@ pub(crate) fn check_topic(
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

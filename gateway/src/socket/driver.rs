@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Gateway,
     registry::Place,
-    topics::{Cursor, Ear, Hint},
+    topics::{Cursor, OwnEar},
     uploads::Started,
 };
 use jiff::Timestamp;
@@ -43,8 +43,10 @@ pub(super) struct Driver<R, W> {
     mailbox: Mailbox,
     /// The session's place among those of its user, once connected.
     place: Option<Place>,
-    ear: Ear,
-    cursors: HashMap<Arc<str>, Cursor>,
+    /// Hears what is told, and sends it.
+    ear: OwnEar,
+    /// Topics that are heard from when the client has been told so.
+    fresh: Vec<Cursor>,
     writers: HashMap<StreamUse, Orders>,
 }
 
@@ -56,7 +58,7 @@ enum End {
     Close(CloseCode, &'static str),
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Driver<R, W> {
     /// A driver of a fresh socket; `token` came with the upgrade.
     pub(super) fn new(
         gateway: Arc<Gateway>,
@@ -65,7 +67,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
         token: Option<String>,
     ) -> Self {
         let mailbox = Mailbox::new();
-        let ear = Ear::new();
+        let bound = gateway.config.slow_reader_bytes.as_usize();
+        let ear = gateway.topics.ear(wire.outlet(), bound, mailbox.feed());
         let opened = Instant::now();
         Self {
             wire,
@@ -78,11 +81,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
             ),
             opened,
             heard: Duration::ZERO,
-            work: Work::new(gateway.clone(), id, token, mailbox.feed(), ear.sender()),
+            work: Work::new(gateway.clone(), id, token, mailbox.feed(), ear.clone()),
             mailbox,
             place: None,
             ear,
-            cursors: HashMap::new(),
+            fresh: Vec::new(),
             writers: HashMap::new(),
             gateway,
         }
@@ -96,10 +99,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
             wire,
             writers,
             place,
+            ear,
             ..
         } = *self;
-        // Lets go of uploads and of the place before the farewell, which may take its time.
-        drop((writers, place));
+        // Lets go of uploads, topics and the place before the farewell, which may take its time.
+        drop((writers, ear, place));
         match end {
             End::Gone => Box::pin(wire.leave()).await,
             End::Close(code, reason) => {
@@ -139,7 +143,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
                     Incoming::Binary(message) => self.handle(Input::Binary(message)),
                     Incoming::Life => self.handle(Input::Life),
                 },
-                Some(hint) = self.ear.next(), if self.place.is_some() => self.on_hint(hint),
                 () = &mut alarm => {
                     self.on_alarm();
                     alarm.as_mut().reset(self.deadline().into());
@@ -238,6 +241,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
                 other => self.work.start(self.session.caller(), other),
             }
         }
+        // What is heard comes behind the message that says so.
+        for cursor in std::mem::take(&mut self.fresh) {
+            self.ear.begin(cursor);
+        }
         let bound = self.gateway.config.slow_reader_bytes.as_usize();
         if self.wire.queued_bytes() > bound && self.wire.backlog() > bound {
             return Some(End::Close(
@@ -286,13 +293,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
             Event::Connected(connected) => self.on_connected(*connected),
             Event::Started(of, started) => self.on_started(of, *started),
             Event::Subscribed(cursor, reply) => {
-                self.cursors.insert(cursor.log.clone(), cursor);
+                self.fresh.push(cursor);
                 self.handle(Input::Replied(reply));
             }
-            Event::Unsubscribed(topic, reply) => {
-                self.cursors.retain(|_, cursor| cursor.topic != topic);
-                self.handle(Input::Replied(reply));
-            }
+            Event::Behind => self.ear.heeded(),
             Event::Refreshed(id, answer) => {
                 if let (Ok(verified), Some(place)) = (&answer, &self.place) {
                     place.refreshed(verified.generation);
@@ -302,20 +306,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
                     answer.map(|verified| verified.expires_at),
                 ));
             }
-            Event::Read(log, page) => {
-                let Some(cursor) = self.cursors.get_mut(&log) else {
-                    return;
-                };
-                let texts = match *page {
-                    Ok(page) => cursor.read(page),
-                    Err(error) => {
-                        tracing::warn!(%error, "missed notifications can't be read now; the next comparison of heads tries again");
-                        cursor.reading_failed();
-                        return;
-                    }
-                };
-                texts.iter().for_each(|text| self.send_text(text));
-            }
+            Event::Read(log, page) => match *page {
+                Ok(page) => self.ear.read(&log, page),
+                Err(error) => {
+                    tracing::warn!(%error, "missed notifications can't be read now; the next comparison of heads tries again");
+                    self.ear.reading_failed(&log);
+                }
+            },
         }
     }
 
@@ -331,10 +328,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
         if let Some(caller) = self.session.caller() {
             tracing::Span::current().record("user_id", tracing::field::display(caller.user_id));
         }
-        self.cursors = cursors
-            .into_iter()
-            .map(|cursor| (cursor.log.clone(), cursor))
-            .collect();
+        self.fresh = cursors;
     }
 
     fn on_started(&mut self, of: StreamUse, started: Result<Started, Refusal>) {
@@ -365,15 +359,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
         self.handle(Input::Started(of, answer));
     }
 
-    fn on_hint(&mut self, hint: Hint) {
-        let Some(cursor) = self.cursors.get_mut(hint.log()) else {
-            return;
-        };
-        if let Some(text) = cursor.hear(hint) {
-            self.send_text(&text);
-        }
-    }
-
     /// Has the log read where something was missed, unless the client has enough to read already.
     fn read_gaps(&mut self) {
         if self.wire.queued_bytes() > self.gateway.config.slow_reader_bytes.as_usize() / 2 {
@@ -382,10 +367,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Driver<R, W> {
         let Some(caller) = self.session.caller() else {
             return;
         };
-        for cursor in self.cursors.values_mut() {
-            if let Some(after) = cursor.start_reading() {
-                self.work.read_log(caller, cursor, after);
-            }
+        for gap in self.ear.gaps() {
+            self.work.read_log(caller, gap);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{registry::Place, tokens::Verified, topics::Cursor, uploads::Started};
 use protocol::{
-    Refusal, Topic,
+    Refusal,
     message::{RequestId, ServerMessage},
     session::server::{Admission, Input, StreamUse},
     upload::LogPage,
@@ -24,10 +24,10 @@ pub(crate) enum Event {
     Started(StreamUse, Box<Result<Started, Refusal>>),
     /// A topic is heard from now on.
     Subscribed(Cursor, Box<ServerMessage>),
-    /// A topic is heard no more.
-    Unsubscribed(Topic, Box<ServerMessage>),
     /// A fresh token is good, or not.
     Refreshed(RequestId, Result<Verified, Refusal>),
+    /// Something was missed in a topic: the log is to be read.
+    Behind,
     /// A stretch of a log.
     Read(Arc<str>, Box<Result<LogPage, PeerError>>),
 }

@@ -3,7 +3,7 @@
 mod driver;
 pub(crate) mod event;
 pub(crate) mod frames;
-mod mailbox;
+pub(crate) mod mailbox;
 #[allow(dead_code, reason = "the fan-out writes to it next")]
 pub(crate) mod outlet;
 mod wire;

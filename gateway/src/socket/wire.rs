@@ -53,6 +53,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send> Wire<R, W> {
         }
     }
 
+    /// What others may send on.
+    pub(crate) fn outlet(&self) -> Arc<Outlet<W>> {
+        self.outlet.clone()
+    }
+
     /// Queues a frame; [`turn`](Self::turn) sends it.
     pub(crate) fn send(&mut self, frame: Bytes) {
         self.outlet.push(frame);

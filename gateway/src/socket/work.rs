@@ -4,7 +4,7 @@ use super::event::{Connected, Event, Feed};
 use crate::{
     Gateway, caller, refusals,
     tokens::Verified,
-    topics::{self, Cursor, Hint},
+    topics::{self, Ear, Gap},
 };
 use http::Method;
 use protocol::{
@@ -19,7 +19,6 @@ use protocol::{
     topic::Since,
 };
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tracing::Instrument;
 
 /// Does the work of one session.
@@ -28,7 +27,7 @@ pub(super) struct Work {
     session_id: SessionId,
     token: Option<String>,
     feed: Feed,
-    ear: mpsc::Sender<Hint>,
+    ear: Arc<Ear>,
 }
 
 impl Work {
@@ -37,7 +36,7 @@ impl Work {
         session_id: SessionId,
         token: Option<String>,
         feed: Feed,
-        ear: mpsc::Sender<Hint>,
+        ear: Arc<Ear>,
     ) -> Self {
         Self {
             gateway,
@@ -148,12 +147,15 @@ impl Work {
     }
 
     /// Reads a stretch of a topic's log.
-    pub(super) fn read_log(&self, caller: &Caller, cursor: &Cursor, after: u64) {
+    pub(super) fn read_log(&self, caller: &Caller, gap: Gap) {
         let (gateway, tenant) = (self.gateway.clone(), caller.tenant.clone());
-        let (log, topic) = (cursor.log.clone(), cursor.topic);
+        let Gap { topic, log, after } = gap;
         self.spawn(async move {
-            let page = gateway.topics.read(topic, &tenant, after, topics::PAGE);
-            Event::Read(log, Box::new(page.await))
+            let page = gateway
+                .topics
+                .read(topic, &tenant, after, topics::PAGE)
+                .await;
+            Event::Read(log, Box::new(page))
         });
     }
 
@@ -180,7 +182,7 @@ impl Work {
                 topics::check_topic(topic, &caller)?;
                 gateway
                     .topics
-                    .subscribe(ear, topic, &caller.tenant, since.as_ref())
+                    .subscribe(&ear, topic, &caller.tenant, since.as_ref())
                     .await
             };
             match subscribed.await {
@@ -207,9 +209,9 @@ impl Work {
             self.gateway
                 .topics
                 .unsubscribe(&topic.log_name(&caller.tenant), &self.ear);
-            Event::Unsubscribed(
-                topic,
-                Box::new(ServerMessage::Unsubscribed(Unsubscribed { id, topic })),
+            replied(
+                id,
+                Ok(ServerMessage::Unsubscribed(Unsubscribed { id, topic })),
             )
         };
         let _ = self.feed.send(event);
@@ -231,7 +233,7 @@ async fn admit(
     token: Option<String>,
     since: &Since,
     feed: Feed,
-    ear: mpsc::Sender<Hint>,
+    ear: Arc<Ear>,
 ) -> Result<Connected, Refusal> {
     let token = token
         .ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "connect needs an access_token"))?;
@@ -261,7 +263,7 @@ async fn admit(
     let topic = Topic::User(caller.user_id);
     let (cursor, state) = gateway
         .topics
-        .subscribe(ear, topic, &caller.tenant, since.get(&topic))
+        .subscribe(&ear, topic, &caller.tenant, since.get(&topic))
         .await?;
     let admission = Box::new(Admission {
         session_id,

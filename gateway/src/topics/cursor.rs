@@ -1,9 +1,9 @@
 //! How far a session has come in a topic, so that each notification is sent once and in order.
 
 use super::{Hint, encode};
+use bytes::Bytes;
 use protocol::{Topic, upload::LogPage};
 use std::sync::Arc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// How far one session has come in one topic.
 #[derive(Clone, Debug)]
@@ -22,48 +22,58 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// A cursor in the log that `page` is of; everything up to `sent` is known to the client.
-    pub(super) fn new(topic: Topic, log: Arc<str>, page: &LogPage, sent: u64) -> Self {
+    /// A cursor in the log that has come as far as `head`; everything up to `sent` is known to the client.
+    pub(super) fn new(topic: Topic, log: Arc<str>, epoch: Arc<str>, head: u64, sent: u64) -> Self {
         Self {
             topic,
             log,
-            epoch: page.epoch.as_str().into(),
+            epoch,
             sent,
-            head: page.head,
+            head,
             in_doubt: false,
             reading: false,
         }
     }
 
-    /// Takes a hint; answers the text to send, if it is the next one.
-    pub(crate) fn hear(&mut self, hint: Hint) -> Option<Utf8Bytes> {
-        let (Hint::Head { epoch, offset, .. } | Hint::Notification { epoch, offset, .. }) = &hint;
-        if *epoch != self.epoch {
+    /// Takes a hint; has its notifications sent if they are the next ones. What `send` refuses is read from the log later.
+    pub(super) fn hear(&mut self, hint: &Hint, send: impl FnOnce(&Bytes) -> bool) {
+        if *hint.epoch != *self.epoch {
             self.in_doubt = true;
-            return None;
+            return;
         }
-        let (offset, is_next) = (*offset, !self.reading && *offset == self.sent + 1);
-        self.head = self.head.max(offset);
-        match hint {
-            Hint::Notification { text, .. } if is_next => {
-                self.sent = offset;
-                Some(text)
-            }
-            _ => None,
+        self.head = self.head.max(hint.offset);
+        if let Some(frames) = &hint.frames
+            && !self.reading
+            && hint.first == self.sent + 1
+            && send(frames)
+        {
+            self.sent = hint.offset;
         }
     }
 
-    /// The number after which the log must be read now, if there is a gap and nobody is reading yet.
-    pub(crate) fn start_reading(&mut self) -> Option<u64> {
-        let behind = !self.reading && (self.in_doubt || self.sent < self.head);
-        behind.then(|| {
+    /// Learns what the cursor before it knew of the log.
+    pub(super) fn catch_up_with(&mut self, before: &Self) {
+        match self.epoch == before.epoch {
+            true => self.head = self.head.max(before.head),
+            false => self.in_doubt = true,
+        }
+    }
+
+    /// Whether the log must be read, and nobody is reading yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.reading && (self.in_doubt || self.sent < self.head)
+    }
+
+    /// The number after which the log must be read now, if it must.
+    pub(super) fn start_reading(&mut self) -> Option<u64> {
+        self.is_behind().then(|| {
             (self.reading, self.in_doubt) = (true, false);
             self.sent
         })
     }
 
-    /// Takes what was read; answers the texts to send.
-    pub(crate) fn read(&mut self, page: LogPage) -> Vec<Utf8Bytes> {
+    /// Takes what was read; answers the frames to send.
+    pub(super) fn read(&mut self, page: LogPage) -> Vec<Bytes> {
         self.reading = false;
         if *self.epoch != *page.epoch {
             // The history was lost under our feet: go on from the new head.
@@ -74,19 +84,19 @@ impl Cursor {
         self.head = self.head.max(page.head);
         // What the log has forgotten meanwhile can't be sent any more.
         self.sent = self.sent.max(page.oldest.saturating_sub(1));
-        let mut texts = Vec::with_capacity(page.notifications.len());
+        let mut frames = Vec::with_capacity(page.notifications.len());
         for notification in page.notifications {
             // A page that was read for an earlier subscription may begin elsewhere.
             if notification.offset == self.sent + 1 {
                 self.sent = notification.offset;
-                texts.push(encode(notification));
+                frames.push(encode(notification));
             }
         }
-        texts
+        frames
     }
 
     /// Forgets the gap until the next comparison of heads: a log that can't be read now is not asked again at once.
-    pub(crate) fn reading_failed(&mut self) {
+    pub(super) fn reading_failed(&mut self) {
         self.reading = false;
         self.head = self.sent;
     }
@@ -102,18 +112,31 @@ mod tests {
         Cursor::new(
             Topic::Admin,
             "admin:default".into(),
-            &page("one", 1, 1..=head),
+            "one".into(),
+            head,
             sent,
         )
     }
 
     fn hint(cursor: &Cursor, epoch: &str, offset: u64) -> Hint {
-        Hint::Notification {
+        Hint {
             log: cursor.log.clone(),
             epoch: epoch.into(),
             offset,
-            text: format!("{epoch} {offset}").into(),
+            first: offset,
+            frames: Some(format!("{epoch} {offset}").into()),
         }
+    }
+
+    /// Whether the notification is sent, to a line that takes everything.
+    fn hear(cursor: &mut Cursor, epoch: &str, offset: u64) -> bool {
+        let mut sent = false;
+        let hint = hint(cursor, epoch, offset);
+        cursor.hear(&hint, |_| {
+            sent = true;
+            true
+        });
+        sent
     }
 
     fn page(epoch: &str, oldest: u64, offsets: std::ops::RangeInclusive<u64>) -> LogPage {
@@ -137,13 +160,48 @@ mod tests {
     #[test]
     fn the_next_one_is_passed_on_and_a_gap_is_read_once() {
         let mut cursor = cursor(1, 1);
-        assert!(cursor.hear(hint(&cursor, "one", 2)).is_some());
-        assert!(cursor.hear(hint(&cursor, "one", 2)).is_none(), "doubled");
-        assert!(cursor.hear(hint(&cursor, "one", 5)).is_none(), "a gap");
+        assert!(hear(&mut cursor, "one", 2));
+        assert!(!hear(&mut cursor, "one", 2), "doubled");
+        assert!(!cursor.is_behind());
+        assert!(!hear(&mut cursor, "one", 5), "a gap");
         assert_eq!(cursor.start_reading(), Some(2));
         assert_eq!(cursor.start_reading(), None);
+        assert!(!hear(&mut cursor, "one", 3), "the page will have it");
         assert_eq!(cursor.read(page("one", 1, 3..=5)).len(), 3);
         assert_eq!(cursor.start_reading(), None);
+    }
+
+    #[test]
+    fn several_that_follow_each_other_are_sent_together_or_read() {
+        let mut cursor = cursor(1, 1);
+        let mut several = Hint {
+            first: 2,
+            ..hint(&cursor, "one", 4)
+        };
+        cursor.hear(&several, |_| true);
+        assert!(!cursor.is_behind());
+        // Some of them are known already.
+        (several.first, several.offset) = (4, 6);
+        cursor.hear(&several, |_| panic!("one would be sent twice"));
+        assert_eq!(cursor.start_reading(), Some(4));
+    }
+
+    #[test]
+    fn what_the_line_refuses_is_read_later() {
+        let mut cursor = cursor(1, 1);
+        let refused = hint(&cursor, "one", 2);
+        cursor.hear(&refused, |_| false);
+        assert!(!hear(&mut cursor, "one", 3));
+        assert_eq!(cursor.start_reading(), Some(1));
+    }
+
+    #[test]
+    fn who_subscribes_once_more_knows_how_far_the_log_has_come() {
+        let mut before = cursor(1, 1);
+        assert!(hear(&mut before, "one", 2));
+        let mut again = cursor(1, 1);
+        again.catch_up_with(&before);
+        assert_eq!(again.start_reading(), Some(1));
     }
 
     #[test]
@@ -167,23 +225,22 @@ mod tests {
         assert_eq!(cursor.start_reading(), Some(1));
         cursor.reading_failed();
         assert_eq!(cursor.start_reading(), None);
-        let head = Hint::Head {
-            log: cursor.log.clone(),
-            epoch: "one".into(),
-            offset: 2,
+        let head = Hint {
+            frames: None,
+            ..hint(&cursor, "one", 2)
         };
-        assert!(cursor.hear(head).is_none());
+        cursor.hear(&head, |_| panic!("there is nothing to send"));
         assert_eq!(cursor.start_reading(), Some(1));
     }
 
     #[test]
     fn another_epoch_is_noticed_however_short_its_log_is() {
         let mut cursor = cursor(100, 100);
-        assert!(cursor.hear(hint(&cursor, "two", 1)).is_none());
+        assert!(!hear(&mut cursor, "two", 1));
         assert_eq!(cursor.start_reading(), Some(100));
         assert!(cursor.read(page("two", 1, 1..=1)).is_empty());
-        assert!(cursor.hear(hint(&cursor, "two", 2)).is_some());
-        assert!(cursor.hear(hint(&cursor, "one", 101)).is_none(), "late");
+        assert!(hear(&mut cursor, "two", 2));
+        assert!(!hear(&mut cursor, "one", 101), "late");
         assert_eq!(cursor.start_reading(), Some(2));
         assert!(cursor.read(page("two", 1, 2..=2)).is_empty());
         assert_eq!(cursor.start_reading(), None);

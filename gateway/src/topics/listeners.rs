@@ -1,15 +1,23 @@
 //! Who hears which log.
 
-use super::Hint;
+use super::Ear;
 use std::{collections::HashMap, sync::Arc};
 use storage::events::Shard;
-use tokio::sync::mpsc;
 
 /// Who hears which log.
 pub(super) struct Listeners {
-    logs: HashMap<Arc<str>, Vec<mpsc::Sender<Hint>>>,
+    logs: HashMap<Arc<str>, Ears>,
     /// Logs that are listened to, by shard.
     per_shard: Vec<usize>,
+}
+
+/// Those who hear one log. Each keeps its place, so that the places can be gone through while others come and go.
+#[derive(Default)]
+struct Ears {
+    slots: Vec<Option<Arc<Ear>>>,
+    free: Vec<usize>,
+    /// The epoch heard of last, which all cursors share.
+    epoch: Option<Arc<str>>,
 }
 
 impl Default for Listeners {
@@ -22,48 +30,78 @@ impl Default for Listeners {
 }
 
 impl Listeners {
-    /// Has a session hear a log; once more changes nothing.
-    pub(super) fn add(&mut self, log: &Arc<str>, ear: mpsc::Sender<Hint>) {
-        let per_shard = &mut self.per_shard;
-        let ears = self.logs.entry(log.clone()).or_insert_with(|| {
-            per_shard[Shard::of_log(log).index()] += 1;
-            Vec::new()
-        });
-        if !ears.iter().any(|other| other.same_channel(&ear)) {
-            ears.push(ear);
+    /// Has a session hear a log; once more changes nothing. Answers the log's shared name.
+    pub(super) fn add(&mut self, log: &str, ear: &Arc<Ear>) -> Arc<str> {
+        let log = self.name(log).unwrap_or_else(|| log.into());
+        if ear.can_listen_to(&log) {
+            let per_shard = &mut self.per_shard;
+            let ears = self.logs.entry(log.clone()).or_insert_with(|| {
+                per_shard[Shard::of_log(&log).index()] += 1;
+                Ears::default()
+            });
+            ear.remember(&log, ears.add(ear.clone()));
+        }
+        log
+    }
+
+    /// The shared text of a log's epoch.
+    pub(super) fn epoch(&mut self, log: &str, epoch: &str) -> Arc<str> {
+        match self.logs.get_mut(log) {
+            Some(ears) => match &mut ears.epoch {
+                Some(known) if **known == *epoch => known.clone(),
+                other => other.insert(epoch.into()).clone(),
+            },
+            None => epoch.into(),
         }
     }
 
-    pub(super) fn remove(&mut self, log: &str, ear: &mpsc::Sender<Hint>) {
-        self.keep(log, |other| !other.same_channel(ear));
+    /// Ends what [`add`](Self::add) began.
+    pub(super) fn remove(&mut self, log: &str, ear: &Ear) {
+        if let Some(slot) = ear.forget(log) {
+            self.free(log, slot);
+        }
     }
 
-    /// Passes a hint to all who hear a log. One whose queue is full misses it, and finds a gap later.
-    pub(super) fn tell(&mut self, log: &str, hint: impl FnOnce(&Arc<str>) -> Hint) {
-        let Some((name, ears)) = self.logs.get_key_value(log) else {
+    /// Has a session hear nothing any more.
+    pub(super) fn remove_all(&mut self, ear: &Ear) {
+        for (log, slot) in ear.forget_all() {
+            self.free(&log, slot);
+        }
+    }
+
+    fn free(&mut self, log: &str, slot: usize) {
+        let Some(ears) = self.logs.get_mut(log) else {
             return;
         };
-        let hint = hint(name);
-        let mut any_closed = false;
-        for ear in ears {
-            let sent = ear.try_send(hint.clone());
-            any_closed |= matches!(sent, Err(mpsc::error::TrySendError::Closed(_)));
-        }
-        if any_closed {
-            self.keep(log, |ear| !ear.is_closed());
+        ears.slots[slot] = None;
+        ears.free.push(slot);
+        if ears.free.len() == ears.slots.len() {
+            self.logs.remove(log);
+            self.per_shard[Shard::of_log(log).index()] -= 1;
         }
     }
 
-    /// Forgets sessions that have ended; answers the logs that are left.
-    pub(super) fn present(&mut self) -> Vec<Arc<str>> {
-        let per_shard = &mut self.per_shard;
-        self.logs.retain(|log, ears| {
-            ears.retain(|ear| !ear.is_closed());
-            if ears.is_empty() {
-                per_shard[Shard::of_log(log).index()] -= 1;
-            }
-            !ears.is_empty()
-        });
+    /// The shared name of a log, if it is listened to.
+    pub(super) fn name(&self, log: &str) -> Option<Arc<str>> {
+        self.logs.get_key_value(log).map(|(log, _)| log.clone())
+    }
+
+    /// Adds to `some` those who hear a log, at most `limit` places from `from`; answers where to go on, if there is more.
+    pub(super) fn some(
+        &self,
+        log: &str,
+        from: usize,
+        limit: usize,
+        some: &mut Vec<Arc<Ear>>,
+    ) -> Option<usize> {
+        let slots = &self.logs.get(log)?.slots;
+        let end = slots.len().min(from + limit);
+        some.extend(slots.get(from..end)?.iter().flatten().cloned());
+        (end < slots.len()).then_some(end)
+    }
+
+    /// The logs that are listened to.
+    pub(super) fn present(&self) -> Vec<Arc<str>> {
         self.logs.keys().cloned().collect()
     }
 
@@ -71,55 +109,68 @@ impl Listeners {
     pub(super) fn need(&self, shard: Shard) -> bool {
         self.per_shard[shard.index()] > 0
     }
+}
 
-    fn keep(&mut self, log: &str, keep: impl FnMut(&mpsc::Sender<Hint>) -> bool) {
-        let Some(ears) = self.logs.get_mut(log) else {
-            return;
-        };
-        ears.retain(keep);
-        if ears.is_empty() {
-            self.logs.remove(log);
-            self.per_shard[Shard::of_log(log).index()] -= 1;
+impl Ears {
+    fn add(&mut self, ear: Arc<Ear>) -> usize {
+        match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(ear);
+                slot
+            }
+            None => {
+                self.slots.push(Some(ear));
+                self.slots.len() - 1
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::testing::Listener, *};
 
     #[test]
     fn a_shard_is_needed_as_long_as_one_of_its_logs_is_heard() {
         let mut listeners = Listeners::default();
-        let (one, two): (Arc<str>, Arc<str>) = ("user:one".into(), "admin:one".into());
+        let (one, two) = ("user:one", "admin:one");
         let needed =
-            |listeners: &Listeners| [&one, &two].map(|log| listeners.need(Shard::of_log(log)));
-        let head = |log: &Arc<str>| Hint::Head {
-            log: log.clone(),
-            epoch: "e".into(),
-            offset: 1,
-        };
-        let (ear, mut hints) = mpsc::channel(8);
-        let (other, other_hints) = mpsc::channel(8);
-        listeners.add(&one, ear.clone());
-        listeners.add(&one, ear.clone());
-        listeners.add(&one, other.clone());
-        listeners.add(&two, other.clone());
+            |listeners: &Listeners| [one, two].map(|log| listeners.need(Shard::of_log(log)));
+        let (ear, other) = (Listener::new().ear, Listener::new().ear);
+        for (log, ear) in [(one, &ear), (one, &ear), (one, &other), (two, &other)] {
+            assert_eq!(*listeners.add(log, ear), *log);
+        }
         assert_eq!(needed(&listeners), [true, true]);
-        listeners.tell(&one, head);
-        assert!(hints.try_recv().is_ok());
-        assert!(hints.try_recv().is_err(), "each hears it once");
-
-        listeners.remove(&two, &other);
-        listeners.remove(&two, &other);
+        listeners.remove(two, &other);
+        listeners.remove(two, &other);
         assert_eq!(needed(&listeners), [true, false]);
-        drop(other_hints);
-        listeners.remove(&one, &ear);
-        assert_eq!(needed(&listeners), [true, false], "not yet noticed");
-        listeners.tell(&one, head);
+        listeners.remove_all(&other);
+        assert_eq!(needed(&listeners), [true, false]);
+        listeners.add(two, &other);
+        assert_eq!(needed(&listeners), [true, false], "it is gone");
+        listeners.remove_all(&ear);
         assert_eq!(needed(&listeners), [false, false]);
-        listeners.add(&one, other);
         assert!(listeners.present().is_empty());
-        assert_eq!(needed(&listeners), [false, false]);
+    }
+
+    #[test]
+    fn whoever_stays_is_met_once_while_others_come_and_go() {
+        let mut listeners = Listeners::default();
+        let log = "user:one";
+        let ears: Vec<_> = (0..7).map(|_| Listener::new().ear).collect();
+        ears.iter().for_each(|ear| drop(listeners.add(log, ear)));
+        listeners.remove(log, &ears[6]);
+        listeners.remove(log, &ears[1]);
+        let mut met = Vec::new();
+        let mut from = listeners.some(log, 0, 3, &mut met);
+        listeners.remove(log, &ears[0]);
+        listeners.add(log, &ears[6]);
+        while let Some(next) = from {
+            from = listeners.some(log, next, 3, &mut met);
+        }
+        let times = |ear| met.iter().filter(|met| Arc::ptr_eq(met, ear)).count();
+        assert_eq!(ears[2..6].iter().map(times).collect::<Vec<_>>(), [1; 4]);
+        assert!(times(&ears[6]) <= 1);
+        assert_eq!(listeners.some("user:two", 0, 3, &mut met), None);
     }
 }
