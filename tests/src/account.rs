@@ -3,7 +3,7 @@
 use protocol::http::Grant;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -19,6 +19,8 @@ pub fn http() -> Client {
     // One client per call: each test has a runtime of its own, which its connections end with.
     Client::builder()
         .no_proxy()
+        // A server ends connections that were idle for 30 s, which a test that waits for a command does not see.
+        .pool_idle_timeout(Duration::from_secs(5))
         .build()
         .expect("a client can be built")
 }

@@ -21,6 +21,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Time without a byte after which an answer counts as lost.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a connection is kept without a request: less than the 30 s of a server, so that a request rarely meets a closing one.
+const IDLE: Duration = Duration::from_secs(20);
+
 /// A server by HTTP. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpApi {
@@ -41,6 +44,7 @@ impl HttpApi {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .read_timeout(READ_DEADLINE)
+            .pool_idle_timeout(IDLE)
             // The socket knows no proxy; half a client behind one would only confuse.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

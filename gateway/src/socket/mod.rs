@@ -4,7 +4,6 @@ mod driver;
 pub(crate) mod event;
 pub(crate) mod frames;
 pub(crate) mod mailbox;
-#[allow(dead_code, reason = "the fan-out writes to it next")]
 pub(crate) mod outlet;
 mod wire;
 mod work;

@@ -12,19 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// One session's ear.
 pub(crate) struct Ear {
     state: Mutex<State>,
-    outlet: Arc<dyn Offer>,
     /// Bytes that may wait for a slow reader.
     bound: usize,
     feed: Feed,
 }
 
-#[derive(Default)]
 struct State {
     topics: Vec<Listening>,
+    /// Where it sends; nothing once the session is over: whoever still holds the ear then shall not keep the socket open.
+    outlet: Option<Arc<dyn Offer>>,
     /// Whether the driver was told of a gap.
     told: bool,
-    /// Whether the session is over.
-    is_gone: bool,
 }
 
 /// A topic that a session listens to.
@@ -56,8 +54,11 @@ impl Ear {
     /// `feed`.
     pub(super) fn new(outlet: Arc<dyn Offer>, bound: usize, feed: Feed) -> Self {
         Self {
-            state: Mutex::default(),
-            outlet,
+            state: Mutex::new(State {
+                topics: Vec::new(),
+                outlet: Some(outlet),
+                told: false,
+            }),
             bound,
             feed,
         }
@@ -79,7 +80,7 @@ impl Ear {
     /// Whether it can begin to listen to a log: not when it does already, nor when the session is over.
     pub(super) fn can_listen_to(&self, log: &str) -> bool {
         let mut state = self.lock();
-        !state.is_gone && state.find(log).is_none()
+        state.outlet.is_some() && state.find(log).is_none()
     }
 
     /// Forgets a log.
@@ -92,8 +93,11 @@ impl Ear {
     /// Forgets everything for good; answers the logs and the places there.
     pub(super) fn forget_all(&self) -> Vec<(Arc<str>, usize)> {
         let mut state = self.lock();
-        state.is_gone = true;
         let topics = std::mem::take(&mut state.topics);
+        let outlet = state.outlet.take();
+        drop(state);
+        // Perhaps the socket with it, which takes a while.
+        drop(outlet);
         topics
             .into_iter()
             .map(|topic| (topic.log, topic.slot))
@@ -103,12 +107,13 @@ impl Ear {
     /// Takes a hint: sends the notification if it is the next one, or has the driver know of the gap.
     pub(super) fn hear(&self, hint: &Hint) {
         let mut state = self.lock();
-        let Some(listening) = state.find(&hint.log) else {
+        let State { topics, outlet, .. } = &mut *state;
+        let (Some(listening), Some(outlet)) = (find(topics, &hint.log), outlet) else {
             return;
         };
         let is_behind = match &mut listening.heard {
             Heard::From(cursor) => {
-                cursor.hear(hint, |frame| self.outlet.offer(frame, self.bound));
+                cursor.hear(hint, |frame| outlet.offer(frame, self.bound));
                 cursor.is_behind()
             }
             Heard::Early(early) => {
@@ -170,13 +175,15 @@ impl Ear {
     /// Takes what was read of a log, and queues it.
     pub(crate) fn read(&self, log: &str, page: LogPage) {
         let mut state = self.lock();
-        let Some(Heard::From(cursor)) = state.find(log).map(|listening| &mut listening.heard)
-        else {
+        let State { topics, outlet, .. } = &mut *state;
+        let (Some(listening), Some(outlet)) = (find(topics, log), outlet) else {
             return;
         };
-        // Under the lock, so that nothing newer overtakes it.
-        for frame in cursor.read(page) {
-            self.outlet.queue(frame);
+        if let Heard::From(cursor) = &mut listening.heard {
+            // Under the lock, so that nothing newer overtakes it.
+            for frame in cursor.read(page) {
+                outlet.queue(frame);
+            }
         }
     }
 
@@ -191,6 +198,10 @@ impl Ear {
 
 impl State {
     fn find(&mut self, log: &str) -> Option<&mut Listening> {
-        self.topics.iter_mut().find(|topic| *topic.log == *log)
+        find(&mut self.topics, log)
     }
+}
+
+fn find<'a>(topics: &'a mut [Listening], log: &str) -> Option<&'a mut Listening> {
+    topics.iter_mut().find(|topic| *topic.log == *log)
 }

@@ -203,3 +203,19 @@ async fn news_that_wait_together_are_sent_together() {
         "what came out of order is read"
     );
 }
+
+#[tokio::test]
+async fn a_session_that_is_over_holds_no_socket() {
+    let head = Arc::new(AtomicU64::new(0));
+    let topics = Topics::new(
+        uploader("user:one", &head),
+        Arc::new(LocalEvents::new()),
+        100,
+    );
+    let Listener { ear, line, .. } = Listener::of(&topics);
+    // A task that began for the session may go on for a while.
+    let held = ear.clone();
+    drop(ear);
+    assert_eq!(Arc::strong_count(&line), 1);
+    drop(held);
+}
