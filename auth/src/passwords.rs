@@ -7,7 +7,7 @@ use crate::config::PasswordConfig;
 use argon::{Argon, Memory};
 use pool::{PoolError, WorkPool};
 use secrecy::{ExposeSecret, SecretString};
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The allowed lengths of a password, in bytes.
 const LENGTH: RangeInclusive<usize> = 8..=1024;
@@ -56,11 +56,18 @@ impl Passwords {
         let decoy = pool
             .run(move |memory| hasher.hash(b"nobody's password", memory))
             .await??;
+        // Nobody need log in for hours.
+        pool.let_go(Duration::ZERO);
         Ok(Self {
             argon,
             pool,
             decoy: decoy.into(),
         })
+    }
+
+    /// Lets go of memory that hashes have not used for a while, again and again.
+    pub(crate) async fn keep_small(&self) {
+        self.pool.keep_small().await;
     }
 
     /// Whether a password may be chosen.

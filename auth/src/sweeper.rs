@@ -1,4 +1,4 @@
-//! Background work: reaches the database, deletes what no longer matters and renews the signing key in time.
+//! Background work: reaches the database, deletes what no longer matters, renews the signing key in time and keeps memory small.
 
 use crate::{error::OpenError, service::Auth};
 use jiff::Timestamp;
@@ -24,6 +24,7 @@ pub async fn run(auth: Auth, shutdown: CancellationToken) -> Result<(), OpenErro
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
+            () = auth.passwords.keep_small() => {}
             _ = ticks.tick() => {}
         }
         if let Err(error) = auth.sweep(Timestamp::now()).await {

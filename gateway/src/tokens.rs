@@ -178,7 +178,7 @@ impl Tokens {
         let key = match self.key(&key_id) {
             Some(key) => key,
             None => {
-                self.load_keys()
+                self.load_keys(&key_id)
                     .await
                     .map_err(|error| refusals::unavailable(error.to_string()))?;
                 self.key(&key_id)
@@ -205,10 +205,14 @@ impl Tokens {
             .cloned()
     }
 
-    /// Learns of the keys that there are now.
-    async fn load_keys(&self) -> Result<(), PeerError> {
+    /// Learns of the keys that there are now, for want of this one.
+    async fn load_keys(&self, id: &str) -> Result<(), PeerError> {
         let wanted = Instant::now();
         let mut asked = self.keys_asked.lock().await;
+        // Many clients that connect to a new process want the same key: the first one learns of it for all.
+        if self.key(id).is_some() {
+            return Ok(());
+        }
         if let Some(at) = *asked {
             if at > wanted {
                 return Ok(());

@@ -7,6 +7,7 @@
 
 mod cursor;
 mod ear;
+mod heads;
 mod listeners;
 mod shards;
 
@@ -17,6 +18,7 @@ use crate::{
 use bytes::Bytes;
 pub(crate) use cursor::Cursor;
 pub(crate) use ear::{Ear, Gap};
+use heads::Heads;
 use listeners::Listeners;
 use protocol::{
     ErrorCode, Refusal, TenantId, Topic,
@@ -92,6 +94,7 @@ impl Hint {
 /// Who hears what, and where the log is.
 pub(crate) struct Topics {
     uploader: Peer,
+    heads: Heads,
     events: Arc<dyn Events>,
     replay_limit: u64,
     listeners: Arc<Mutex<Listeners>>,
@@ -129,6 +132,7 @@ fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
 impl Topics {
     pub(crate) fn new(uploader: Peer, events: Arc<dyn Events>, replay_limit: u64) -> Self {
         Self {
+            heads: Heads::new(uploader.clone()),
             uploader,
             shards: Shards::new(Arc::clone(&events)),
             events,
@@ -159,27 +163,29 @@ impl Topics {
         // Hearing before reading: what happens between the two is then heard, and what was heard twice is dropped.
         let log = self.listeners().add(&topic.log_name(tenant), ear);
         self.shards.need(&log).await;
-        let page = self
-            .read(topic, tenant, 0, 0)
-            .await
-            .map_err(refusals::from_peer)?;
+        let LogHead {
+            epoch,
+            head,
+            oldest,
+            ..
+        } = self.heads.of(&log).await?;
         let recovered = since.is_some_and(|since| {
-            since.epoch == page.epoch
-                && since.offset <= page.head
-                && since.offset + 1 >= page.oldest
-                && page.head - since.offset <= self.replay_limit
+            since.epoch == epoch
+                && since.offset <= head
+                && since.offset + 1 >= oldest
+                && head - since.offset <= self.replay_limit
         });
         let offset = since
             .filter(|_| recovered)
-            .map_or(page.head, |since| since.offset);
-        let epoch = self.listeners().epoch(&log, &page.epoch);
-        let cursor = Cursor::new(topic, log, epoch, page.head, offset);
+            .map_or(head, |since| since.offset);
+        let shared = self.listeners().epoch(&log, &epoch);
+        let cursor = Cursor::new(topic, log, shared, head, offset);
         Ok((
             cursor,
             TopicState {
                 topic,
-                epoch: page.epoch,
-                offset: page.head,
+                epoch,
+                offset: head,
                 recovered,
             },
         ))
@@ -207,17 +213,10 @@ impl Topics {
             after,
             limit,
         };
-        let query = self.encoded(&query)?;
+        let query = encoded(&self.uploader, &query)?;
         self.uploader
             .get_json(format!("/notifications?{query}"))
             .await
-    }
-
-    fn encoded(&self, query: impl Serialize) -> Result<String, PeerError> {
-        serde_urlencoded::to_string(query).map_err(|error| PeerError::InvalidRequest {
-            peer: self.uploader.name().into(),
-            reason: error.to_string(),
-        })
     }
 
     /// Passes news on until the engine is closed.
@@ -312,8 +311,8 @@ impl Topics {
             let _ = tokio::time::timeout(every, self.missed.notified()).await;
             let logs = self.listeners().present();
             let mut heads = Vec::with_capacity(logs.len());
-            for logs in logs.chunks(100) {
-                match self.heads(logs).await {
+            for logs in logs.chunks(heads::AT_ONCE) {
+                match self.heads.read(logs).await {
                     Ok(some) => heads.extend(some),
                     Err(error) => tracing::debug!(%error, "can't compare topic heads now"),
                 }
@@ -326,14 +325,6 @@ impl Topics {
                 .release(|shard| self.listeners().need(shard))
                 .await;
         }
-    }
-
-    async fn heads(&self, logs: &[Arc<str>]) -> Result<Vec<LogHead>, PeerError> {
-        let names: Vec<(&str, &str)> = logs.iter().map(|log| ("log", &**log)).collect();
-        let query = self.encoded(names)?;
-        self.uploader
-            .get_json(format!("/notifications/heads?{query}"))
-            .await
     }
 
     async fn tell_head(&self, head: LogHead) {
@@ -359,6 +350,14 @@ async fn hear(
         // Where too much waits, sessions find a gap and read the log.
         let _ = sender.try_send(news.next().await?);
     }
+}
+
+/// A query to this peer.
+fn encoded(peer: &Peer, query: impl Serialize) -> Result<String, PeerError> {
+    serde_urlencoded::to_string(query).map_err(|error| PeerError::InvalidRequest {
+        peer: peer.name().into(),
+        reason: error.to_string(),
+    })
 }
 
 fn encode(notification: Notification) -> Bytes {

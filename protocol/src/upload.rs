@@ -271,6 +271,8 @@ pub struct LogHead {
     pub epoch: String,
     /// Number of the newest notification of the topic, 0 if there is none.
     pub head: u64,
+    /// Number of the oldest one kept; `head + 1` if none is.
+    pub oldest: u64,
 }
 
 /// Uploader → gateways, by broadcast: a notification was committed.

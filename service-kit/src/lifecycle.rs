@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::problem::panic_text;
 
-pub use serve::{ConnectionSlot, HttpLimits, serve};
+pub use serve::{ConnectionSlot, HttpLimits, listen, serve};
 
 /// How long tasks may take to notice stage 2 before the process leaves without them.
 const ABORT_GRACE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use gateway::{Gateway, Parts, TokenRules};
 use service_kit::{
     health::Health,
     internal::{InstanceId, Keys, Listener},
-    lifecycle::{Lifecycle, LifecycleError, Shutdown, serve},
+    lifecycle::{Lifecycle, LifecycleError, Shutdown, listen, serve},
     metrics::Metrics,
     peer::Peer,
     stack,
@@ -36,11 +36,11 @@ impl Server {
         check(&settings, &stores)?;
         // An address that is taken is found before anything is touched.
         let public = match settings.plays(Role::Gateway) {
-            true => Some(bind(settings.listen, "--listen").await?),
+            true => Some(bind(settings.listen, "--listen")?),
             false => None,
         };
         let internal = match settings.internal_address() {
-            Some(address) => Some(bind(address, "the setting `internal.listen`").await?),
+            Some(address) => Some(bind(address, "the setting `internal.listen`")?),
             None => None,
         };
         let lifecycle = Lifecycle::new(settings.shutdown_grace.duration());
@@ -188,16 +188,13 @@ fn internal_router(
     services.into_iter().fold(listener, add).into_router()
 }
 
-async fn bind(
-    address: SocketAddr,
-    flag: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+fn bind(address: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen {
         address,
         flag,
         source,
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }

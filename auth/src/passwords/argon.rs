@@ -1,7 +1,7 @@
 //! Argon2id over memory that is used again.
 //!
 //! A hash takes many MiB. Allocators keep blocks of that size in ways that nobody can foresee: fifty logins at a time
-//! were seen to leave a process with a hundred MiB, and with another allocator with a thousand.
+//! were seen to leave a process with a hundred MiB, and with another allocator with a thousand. What rests is let go of.
 
 use super::PasswordError;
 use argon2::{

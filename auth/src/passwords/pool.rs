@@ -1,7 +1,13 @@
 //! A bound on expensive work: so much at a time, so much waiting, the rest refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::{sync::Semaphore, task};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task, time::Instant};
+
+/// How long nobody uses a workspace before it is let go of.
+const REST: Duration = Duration::from_secs(2);
 
 /// Runs work on blocking threads, a bounded number at a time. Each piece is lent a workspace that an earlier one may
 /// have used, so that there are never more workspaces than pieces that run at a time.
@@ -10,8 +16,8 @@ pub(crate) struct WorkPool<S> {
     running: Arc<Semaphore>,
     /// One permit for each piece that runs or waits.
     admitted: Semaphore,
-    /// Workspaces that nobody uses now.
-    idle: Arc<Mutex<Vec<S>>>,
+    /// Workspaces that nobody uses now, and since when; the one used last comes last.
+    idle: Arc<Mutex<Vec<(S, Instant)>>>,
 }
 
 /// Why work was not done.
@@ -49,16 +55,33 @@ impl<S: Default + Send + 'static> WorkPool<S> {
         // The permit moves along: work goes on when whoever asked for it has left, and its memory still counts.
         let done = task::spawn_blocking(move || {
             let _running = permit;
-            let mut workspace = lock(&idle).pop().unwrap_or_default();
+            let known = lock(&idle).pop();
+            let mut workspace = known.map(|(workspace, _)| workspace).unwrap_or_default();
             let result = work(&mut workspace);
-            lock(&idle).push(workspace);
+            lock(&idle).push((workspace, Instant::now()));
             result
         });
         done.await.map_err(|error| died(&error))
     }
+
+    /// Lets go of workspaces that nobody has used for a while, again and again.
+    pub(crate) async fn keep_small(&self) {
+        loop {
+            tokio::time::sleep(REST / 2).await;
+            self.let_go(REST);
+        }
+    }
+
+    /// Lets go of workspaces that nobody has used for so long.
+    pub(crate) fn let_go(&self, rest: Duration) {
+        let is_resting = |(_, since): &mut (S, Instant)| since.elapsed() >= rest;
+        let resting: Vec<_> = lock(&self.idle).extract_if(.., is_resting).collect();
+        // Not under the lock: the system takes its time.
+        drop(resting);
+    }
 }
 
-fn lock<S>(idle: &Mutex<Vec<S>>) -> std::sync::MutexGuard<'_, Vec<S>> {
+fn lock<T>(idle: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,7 +96,7 @@ mod tests {
         },
         thread,
     };
-    use tokio::sync::oneshot;
+    use tokio::{sync::oneshot, time::timeout};
 
     type Pool = WorkPool<u32>;
 
@@ -100,9 +123,19 @@ mod tests {
             (1..=BOUND).contains(&most.load(Ordering::SeqCst)),
             "{most:?} ran at once"
         );
-        let uses = lock(&pool.idle).clone();
+        let uses: Vec<u32> = lock(&pool.idle).iter().map(|(uses, _)| *uses).collect();
         assert!(uses.len() <= BOUND, "{} workspaces", uses.len());
         assert_eq!(uses.iter().sum::<u32>(), 100, "workspaces are used again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_that_nobody_uses_is_let_go_of() {
+        let pool = Pool::new(1, 1);
+        assert_eq!(pool.run(|uses| *uses += 1).await, Ok(()));
+        assert!(timeout(REST / 4, pool.keep_small()).await.is_err());
+        assert_eq!(pool.run(|uses| *uses).await, Ok(1), "it is still there");
+        assert!(timeout(REST * 2, pool.keep_small()).await.is_err());
+        assert_eq!(pool.run(|uses| *uses).await, Ok(0));
     }
 
     #[tokio::test]

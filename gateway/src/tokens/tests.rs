@@ -175,6 +175,7 @@ async fn news_are_waited_for_unless_one_is_behind() {
 /// An auth that publishes another key each time, and counts how often it was asked.
 fn changing(asked: Arc<AtomicU64>) -> Router {
     let handle = async move || {
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
         let key = Jwk {
             kid: format!("key{number}"),
@@ -195,10 +196,27 @@ async fn a_key_that_is_younger_than_the_last_answer_is_found() {
     let asked = Arc::new(AtomicU64::new(0));
     let tokens = tokens(Peer::local("auth", changing(asked.clone())));
     for expected in ["key1", "key2"] {
-        tokens.load_keys().await.unwrap();
+        tokens.load_keys(expected).await.unwrap();
         assert!(tokens.key(expected).is_some(), "{expected}");
     }
-    let at_once = join_all((0..50).map(|_| tokens.load_keys())).await;
+    let at_once = join_all((0..50).map(|_| tokens.load_keys("key3"))).await;
     assert!(at_once.iter().all(Result::is_ok));
     assert_eq!(asked.load(Ordering::SeqCst), 3, "one answer serves all");
+}
+
+/// As when hundreds of clients connect to a process that has just started.
+#[tokio::test(start_paused = true)]
+async fn who_wants_a_key_that_is_being_asked_for_waits_for_that_answer_alone() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let tokens = tokens(Peer::local("auth", changing(asked.clone())));
+    let begun = Instant::now();
+    let first = tokens.load_keys("key1");
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokens.load_keys("key1").await
+    };
+    let (first, later) = tokio::join!(first, later);
+    assert!(first.is_ok() && later.is_ok());
+    assert!(begun.elapsed() < KEYS_EVERY);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

@@ -1,6 +1,6 @@
 use super::{testing::Listener, *};
 use crate::socket::event::Event;
-use axum::{Json, Router, routing::get};
+use axum::{Json, Router, extract::Query, routing::get};
 use futures::FutureExt;
 use protocol::UserId;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,16 @@ use storage::{
 const SOON: Duration = Duration::from_secs(5);
 
 /// An uploader whose every log has come as far as `head`.
-fn uploader(log: &str, head: &Arc<AtomicU64>) -> Peer {
-    let (log, in_heads, in_pages) = (log.to_owned(), head.clone(), head.clone());
-    let heads = move || async move {
-        Json(vec![LogHead {
+fn uploader(head: &Arc<AtomicU64>) -> Peer {
+    let (in_heads, in_pages) = (head.clone(), head.clone());
+    let heads = move |Query(asked): Query<Vec<(String, String)>>| async move {
+        let head = |(_, log): (String, String)| LogHead {
             log,
             epoch: "one".to_owned(),
             head: in_heads.load(Ordering::SeqCst),
-        }])
+            oldest: 1,
+        };
+        Json(asked.into_iter().map(head).collect::<Vec<_>>())
     };
     let page = move || async move {
         let head = in_pages.load(Ordering::SeqCst);
@@ -42,7 +44,7 @@ async fn heads_are_compared_as_soon_as_news_are_heard_again() {
     let log = topic.log_name(&tenant);
     let head = Arc::new(AtomicU64::new(7));
     let events = Arc::new(FaultyEvents::new(Arc::new(LocalEvents::new())));
-    let topics = Topics::new(uploader(&log, &head), events.clone(), 100);
+    let topics = Topics::new(uploader(&head), events.clone(), 100);
     let mut session = Listener::of(&topics);
     let subscribed = topics.subscribe(&session.ear, topic, &tenant, None).await;
     let (cursor, state) = subscribed.expect("it answers");
@@ -94,7 +96,7 @@ fn notification(topic: Topic, offset: u64) -> Notification {
 async fn a_notification_is_encoded_once_for_all_who_hear_it() {
     let (topic, tenant) = (Topic::User(UserId::new()), TenantId::default());
     let head = Arc::new(AtomicU64::new(0));
-    let uploader = uploader(&topic.log_name(&tenant), &head);
+    let uploader = uploader(&head);
     let topics = Topics::new(uploader, Arc::new(LocalEvents::new()), 100);
     // More than are written to in one go.
     let sessions: Vec<_> = (0..2 * SLICE + 1).map(|_| Listener::of(&topics)).collect();
@@ -117,7 +119,7 @@ async fn a_notification_is_encoded_once_for_all_who_hear_it() {
 async fn what_is_told_before_the_topic_begins_is_read_from_the_log() {
     let (topic, tenant) = (Topic::User(UserId::new()), TenantId::default());
     let head = Arc::new(AtomicU64::new(7));
-    let uploader = uploader(&topic.log_name(&tenant), &head);
+    let uploader = uploader(&head);
     let topics = Topics::new(uploader, Arc::new(LocalEvents::new()), 100);
     let session = Listener::of(&topics);
     let subscribed = topics.subscribe(&session.ear, topic, &tenant, None).await;
@@ -147,7 +149,7 @@ async fn what_is_told_before_the_topic_begins_is_read_from_the_log() {
 async fn whoever_reads_too_slowly_is_told_of_the_gap_once() {
     let (topic, tenant) = (Topic::User(UserId::new()), TenantId::default());
     let head = Arc::new(AtomicU64::new(0));
-    let uploader = uploader(&topic.log_name(&tenant), &head);
+    let uploader = uploader(&head);
     let topics = Topics::new(uploader, Arc::new(LocalEvents::new()), 100);
     let mut session = Listener::of(&topics);
     let subscribed = topics.subscribe(&session.ear, topic, &tenant, None).await;
@@ -172,7 +174,7 @@ async fn news_that_wait_together_are_sent_together() {
     let (one, other) = (Topic::User(UserId::new()), Topic::User(UserId::new()));
     let tenant = TenantId::default();
     let head = Arc::new(AtomicU64::new(0));
-    let uploader = uploader(&one.log_name(&tenant), &head);
+    let uploader = uploader(&head);
     let topics = Topics::new(uploader, Arc::new(LocalEvents::new()), 100);
     let mut sessions = Vec::new();
     for topic in [one, other] {
@@ -207,11 +209,7 @@ async fn news_that_wait_together_are_sent_together() {
 #[tokio::test]
 async fn a_session_that_is_over_holds_no_socket() {
     let head = Arc::new(AtomicU64::new(0));
-    let topics = Topics::new(
-        uploader("user:one", &head),
-        Arc::new(LocalEvents::new()),
-        100,
-    );
+    let topics = Topics::new(uploader(&head), Arc::new(LocalEvents::new()), 100);
     let Listener { ear, line, .. } = Listener::of(&topics);
     // A task that began for the session may go on for a while.
     let held = ear.clone();

@@ -8,7 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
@@ -19,6 +19,10 @@ use crate::config::{ByteSize, Millis};
 
 /// How long to wait after the system refused a connection for want of memory or files.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`). Where there is no room left for
+/// one, its client tries again after a second.
+const BACKLOG: u32 = 4096;
 
 /// Bytes of an answer that wait for a connection to take them, beside the piece that was added last: so few that a slow client
 /// does not make the server hold much of a file.
@@ -54,6 +58,22 @@ impl Default for HttpLimits {
 pub struct ConnectionSlot(
     #[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>,
 );
+
+/// Listens at this address; hundreds of clients may connect at once. Must be called within a runtime.
+///
+/// # Errors
+/// When the address is taken, or is not one of this machine.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As the standard library does: connections of a process that has ended do not keep the address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves `router` until shutdown begins, then stops accepting and returns; connections end under the tracker.
 ///

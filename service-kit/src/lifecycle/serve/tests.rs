@@ -22,7 +22,7 @@ struct Server {
 
 impl Server {
     async fn start(router: Router, limits: HttpLimits) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let serving = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
@@ -46,6 +46,22 @@ impl Server {
             .expect("connections are left");
         self.serving.await.unwrap().unwrap();
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hundreds_may_wait_to_be_accepted() {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connecting = async {
+        let mut waiting = Vec::new();
+        for _ in 0..400 {
+            waiting.push(TcpStream::connect(address).await.unwrap());
+        }
+        waiting
+    };
+    let waiting = timeout(PATIENCE, connecting).await;
+    assert_eq!(waiting.expect("there is room for all").len(), 400);
 }
 
 async fn send(stream: &mut TcpStream, text: &str) {

@@ -167,7 +167,8 @@ pub(super) async fn an_epoch_is_made_once(fresh: Fresh) {
         LogHead {
             log: logs[1].clone(),
             epoch: empty.epoch,
-            head: 1
+            head: 1,
+            oldest: 1,
         }
     );
     for heads in races {

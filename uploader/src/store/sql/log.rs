@@ -125,7 +125,7 @@ async fn number(db: &mut Connection, entries: &mut [Entry]) -> Result<(), StoreE
     );
     sql.push(
         " WHERE column1 <> '' ON CONFLICT (log_name) DO UPDATE SET head = topics.head + excluded.head \
-         RETURNING log_name, epoch, head",
+         RETURNING log_name, epoch, head, oldest",
     );
     let heads = sql.build().fetch_all(db).await?;
     let heads: HashMap<String, LogHead> = heads.iter().map(head).collect::<Result<_, _>>()?;
@@ -225,8 +225,9 @@ pub(super) async fn heads(
     if logs.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut sql =
-        QueryBuilder::<Db>::new("SELECT log_name, epoch, head FROM topics WHERE log_name IN ");
+    let mut sql = QueryBuilder::<Db>::new(
+        "SELECT log_name, epoch, head, oldest FROM topics WHERE log_name IN ",
+    );
     push_list(&mut sql, logs.iter().cloned());
     let found = sql.build().fetch_all(db).await?;
     found.iter().map(head).collect()
@@ -267,7 +268,7 @@ async fn create(
     // Setting the head to itself makes the row come back also if someone else was faster.
     sql.push(
         " WHERE column1 <> '' ON CONFLICT (log_name) DO UPDATE SET head = topics.head \
-         RETURNING log_name, epoch, head",
+         RETURNING log_name, epoch, head, oldest",
     );
     let made = sql.build().fetch_all(&mut tx.db).await?;
     let heads: HashMap<String, LogHead> = made.iter().map(head).collect::<Result<_, _>>()?;
@@ -288,6 +289,7 @@ fn head(row: &Row) -> Result<(String, LogHead), StoreError> {
             log,
             epoch: row.try_get("epoch")?,
             head: rows::number(row, "head")?,
+            oldest: rows::number(row, "oldest")?,
         },
     ))
 }
