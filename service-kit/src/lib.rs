@@ -11,6 +11,7 @@
 //! - [`sqlite`]: how a service opens its database file.
 //! - [`postgres`]: how it uses a PostgreSQL server: options and pools for a schema, deadlines, the lock of writers.
 //! - [`migrations`]: brings the tables up to date, once.
+//! - [`pace`]: when a writer that commits for many at once begins its next commit.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
 //! - [`internal`]: calls from other processes: signed, verified, refused.
 //! - [`lifecycle`]: background tasks, the accept loop and two-stage shutdown.
@@ -22,6 +23,7 @@ pub mod internal;
 pub mod lifecycle;
 pub mod metrics;
 pub mod migrations;
+pub mod pace;
 pub mod peer;
 pub mod postgres;
 pub mod problem;

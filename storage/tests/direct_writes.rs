@@ -4,7 +4,9 @@ use bytes::Bytes;
 use protocol::UploadId;
 use std::{io, path::Path, sync::Arc};
 use storage::{
-    chunks::{ChunkCache, ChunkError, ChunkOptions, DiskChunks, Hold, SealedContent, Writes},
+    chunks::{
+        ChunkCache, ChunkError, ChunkOptions, DiskChunks, Hold, Piece, SealedContent, Writes,
+    },
     conformance::{collect, pattern},
     faults::{FaultyFs, FsCall, Script},
     fs::{BLOCK, Real},
@@ -52,6 +54,7 @@ fn odd(bytes: &[u8]) -> Bytes {
 }
 
 async fn append(cache: &dyn ChunkCache, upload: UploadId, hold: &mut Hold, parts: Vec<Bytes>) {
+    let parts = parts.into_iter().map(Piece::from).collect();
     hold.held = cache
         .append(upload, hold.generation, hold.held, parts)
         .await
@@ -150,7 +153,7 @@ async fn a_write_that_fails_leaves_what_is_held() {
                 .expect("there is room");
             append(&*cache, upload, &mut hold, vec![odd(&bytes[..100_001])]).await;
             faults.fail_after(FsCall::Write, passes, 1, move || kind.into());
-            let parts = vec![odd(&bytes[100_001..700_000])];
+            let parts = vec![odd(&bytes[100_001..700_000]).into()];
             let refused = cache
                 .append(upload, hold.generation, hold.held, parts)
                 .await;

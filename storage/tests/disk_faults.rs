@@ -68,7 +68,7 @@ async fn append(
             upload,
             hold.generation,
             hold.held,
-            vec![Bytes::copy_from_slice(piece)],
+            vec![Bytes::copy_from_slice(piece).into()],
         )
         .await?;
     Ok(())

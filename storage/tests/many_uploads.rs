@@ -33,7 +33,7 @@ async fn uploads_share_the_file_descriptors() {
     let uploads = join_all((0..UPLOADS).map(|_| open())).await;
     for offset in [0, 4] {
         let appends = uploads.iter().map(async |(upload, hold)| {
-            let part = vec![Bytes::from_static(b"four")];
+            let part = vec![Bytes::from_static(b"four").into()];
             cache
                 .append(*upload, hold.generation, offset, part)
                 .await

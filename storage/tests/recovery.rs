@@ -56,7 +56,7 @@ impl Interrupted {
             .expect("there is room");
         for (number, batch) in this.bytes[..190_000].chunks(BATCH).enumerate() {
             let offset = (number * BATCH) as u64;
-            let parts = vec![Bytes::copy_from_slice(batch)];
+            let parts = vec![Bytes::copy_from_slice(batch).into()];
             cache
                 .append(this.upload, hold.generation, offset, parts)
                 .await
@@ -111,7 +111,7 @@ impl Interrupted {
             (hold.held, 200_000 - hold.held)
         );
 
-        let rest = vec![Bytes::copy_from_slice(&self.bytes[start..])];
+        let rest = vec![Bytes::copy_from_slice(&self.bytes[start..]).into()];
         cache
             .append(self.upload, hold.generation, hold.held, rest)
             .await
@@ -226,7 +226,7 @@ async fn records_of_the_slots_last_upload_are_not_believed() {
     let next = UploadId::new();
     let hold = cache.open(next, 200_000).await.expect("there is room");
     // The same bytes, so that all of the old records but the stamp would fit them.
-    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..BATCH])];
+    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..BATCH]).into()];
     cache
         .append(next, hold.generation, 0, parts)
         .await
@@ -257,7 +257,7 @@ async fn of_two_slots_the_newer_one_counts() {
         .open(upload.upload, 200_000)
         .await
         .expect("there is room");
-    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..1000])];
+    let parts = vec![Bytes::copy_from_slice(&upload.bytes[..1000]).into()];
     cache
         .append(upload.upload, hold.generation, 0, parts)
         .await
@@ -321,7 +321,7 @@ async fn small_appends_do_not_make_many_records() {
     let upload = UploadId::new();
     let hold = cache.open(upload, 2_000).await.expect("there is room");
     for (offset, byte) in pattern(2, 2_000).into_iter().enumerate() {
-        let parts = vec![Bytes::from(vec![byte])];
+        let parts = vec![Bytes::from(vec![byte]).into()];
         cache
             .append(upload, hold.generation, offset as u64, parts)
             .await

@@ -98,7 +98,10 @@ impl Persist<'_> {
 
     /// Gets the file into the blob store, which is what its turn is for, and the index.
     async fn store(&self, turn: Option<OwnedSemaphorePermit>) -> Result<AttemptOutcome, Stopping> {
-        if let Some(stored) = self.indexed().await? {
+        // What is tried for the first time is hardly stored already; and if it is, every step below finds that out.
+        if self.event.attempt > 1
+            && let Some(stored) = self.indexed().await?
+        {
             return Ok(success(&stored));
         }
         let described = self.describe();

@@ -29,6 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use storage::chunks::Piece;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A session's driver. Everything that takes time is done elsewhere and comes back as an [`Event`].
@@ -232,7 +233,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Driver<R, W> 
                     of,
                     offset,
                     payload,
-                } => self.order(of, Order::Store { offset, payload }),
+                    crc,
+                } => {
+                    let piece = Piece::verified(payload, crc);
+                    self.order(of, Order::Store { offset, piece });
+                }
                 Output::Complete { of, digest } => match of.stream {
                     Some(stream) => self.order(stream, Order::Complete { of, digest }),
                     None => self.work.complete(self.session.caller(), of, digest),

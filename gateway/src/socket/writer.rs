@@ -7,7 +7,6 @@ use crate::{
     socket::event::{Event, Feed},
     uploads::{Started, Uploads},
 };
-use bytes::{Buf, Bytes};
 use protocol::{
     Digest, ErrorCode, Hasher, Refusal, TransferStatus,
     identity::Caller,
@@ -15,7 +14,7 @@ use protocol::{
     upload::Upload,
 };
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::chunks::Hold;
+use storage::chunks::{Hold, Piece};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
@@ -29,7 +28,7 @@ const HASHED_AT_ONCE: usize = 256 << 10;
 /// What a session tells a writer.
 pub(crate) enum Order {
     /// Store a chunk.
-    Store { offset: u64, payload: Bytes },
+    Store { offset: u64, piece: Piece },
     /// All chunks are stored: make the upload a file.
     Complete {
         of: CompleteRef,
@@ -126,8 +125,12 @@ impl Running {
             };
             let over = match order {
                 Order::Complete { of, digest } => self.complete(of, digest).await,
-                Order::Store { offset, payload } => {
-                    let (batch, following) = gather(offset, payload, &mut orders);
+                Order::Store { offset, piece } => {
+                    if piece.len() < BATCH_BYTES / 2 {
+                        // What is in the socket already joins the batch.
+                        tokio::task::yield_now().await;
+                    }
+                    let (batch, following) = gather(offset, piece, &mut orders);
                     next = following;
                     self.store(offset, batch).await
                 }
@@ -174,7 +177,7 @@ impl Running {
     }
 
     /// Stores a batch and says so; answers whether the upload is over.
-    async fn store(&mut self, offset: u64, mut batch: Vec<Bytes>) -> bool {
+    async fn store(&mut self, offset: u64, mut batch: Vec<Piece>) -> bool {
         let held = self.writer.hold.held;
         if offset > held {
             // Sent behind a batch that failed: the session has given it up, and the client sends it again.
@@ -191,7 +194,7 @@ impl Running {
         over
     }
 
-    async fn try_store(&mut self, offset: u64, batch: Vec<Bytes>) -> Result<u64, Failure> {
+    async fn try_store(&mut self, offset: u64, batch: Vec<Piece>) -> Result<u64, Failure> {
         if batch.is_empty() {
             return Ok(offset);
         }
@@ -261,7 +264,7 @@ impl Running {
     }
 
     /// Looks at the beginning of the file as far as it is known. What must not be stored ends the upload.
-    async fn look(&mut self, batch: &[Bytes]) -> Result<(), Failure> {
+    async fn look(&mut self, batch: &[Piece]) -> Result<(), Failure> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
@@ -337,19 +340,18 @@ impl Running {
 /// them, if it was taken from the queue.
 fn gather(
     offset: u64,
-    first: Bytes,
+    first: Piece,
     orders: &mut mpsc::UnboundedReceiver<Order>,
-) -> (Vec<Bytes>, Option<Order>) {
+) -> (Vec<Piece>, Option<Order>) {
     let mut bytes = first.len();
     let mut batch = vec![first];
     loop {
         match orders.try_recv() {
-            Ok(Order::Store {
-                offset: at,
-                payload,
-            }) if at == offset + bytes as u64 && bytes + payload.len() <= BATCH_BYTES => {
-                bytes += payload.len();
-                batch.push(payload);
+            Ok(Order::Store { offset: at, piece })
+                if at == offset + bytes as u64 && bytes + piece.len() <= BATCH_BYTES =>
+            {
+                bytes += piece.len();
+                batch.push(piece);
             }
             Ok(other) => return (batch, Some(other)),
             Err(_) => return (batch, None),
@@ -358,17 +360,17 @@ fn gather(
 }
 
 /// Drops the first bytes of a batch.
-fn skip(batch: &mut Vec<Bytes>, mut bytes: u64) {
+fn skip(batch: &mut Vec<Piece>, mut bytes: u64) {
     batch.retain_mut(|part| {
         let skipped = part.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
-        part.advance(skipped);
+        part.skip(skipped);
         bytes -= skipped as u64;
         !part.is_empty()
     });
 }
 
 /// Hashes a batch here and now: it takes less time than the disk does, and handing it to another thread would cost the cache's warmth.
-async fn hash(mut hasher: Hasher, batch: &[Bytes]) -> Hasher {
+async fn hash(mut hasher: Hasher, batch: &[Piece]) -> Hasher {
     for (number, piece) in batch
         .iter()
         .flat_map(|part| part.chunks(HASHED_AT_ONCE))
@@ -385,11 +387,12 @@ async fn hash(mut hasher: Hasher, batch: &[Bytes]) -> Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn store(offset: u64, len: usize) -> Order {
         Order::Store {
             offset,
-            payload: Bytes::from(vec![0; len]),
+            piece: Bytes::from(vec![0; len]).into(),
         }
     }
 
@@ -405,19 +408,23 @@ mod tests {
         ] {
             assert!(orders.send(order).is_ok());
         }
-        let (batch, following) = gather(0, first, &mut received);
-        assert_eq!(batch.iter().map(Bytes::len).collect::<Vec<_>>(), [5, half]);
+        let (batch, following) = gather(0, first.into(), &mut received);
+        assert_eq!(
+            batch.iter().map(|part| part.len()).collect::<Vec<_>>(),
+            [5, half]
+        );
         assert!(
             matches!(following, Some(Order::Store { offset, .. }) if offset == after + half as u64)
         );
-        let (batch, following) = gather(0, Bytes::from_static(b"first"), &mut received);
+        let (batch, following) = gather(0, Bytes::from_static(b"first").into(), &mut received);
         assert_eq!(batch.len(), 1, "what does not continue it is no part of it");
         assert!(matches!(following, Some(Order::Store { offset: 7, .. })));
     }
 
     #[test]
     fn what_is_held_already_is_skipped() {
-        let batch = || vec![Bytes::from_static(b"abc"), Bytes::from_static(b"def")];
+        let piece = |bytes: &'static [u8]| Piece::from(Bytes::from_static(bytes));
+        let batch = || vec![piece(b"abc"), piece(b"def")];
         for (held, rest) in [
             (0, &["abc", "def"][..]),
             (1, &["bc", "def"]),
@@ -428,6 +435,10 @@ mod tests {
         ] {
             let mut left = batch();
             skip(&mut left, held);
+            let crcs = rest.iter().map(|part| piece(part.as_bytes()).crc());
+            assert!(left.iter().map(Piece::crc).eq(crcs), "{held}");
+            let left: Vec<&[u8]> = left.iter().map(|part| &part[..]).collect();
+            let rest: Vec<&[u8]> = rest.iter().map(|part| part.as_bytes()).collect();
             assert_eq!(left, rest, "{held}");
         }
     }

@@ -269,6 +269,7 @@ impl Driver {
                 of,
                 offset,
                 payload,
+                ..
             } => {
                 let chunk = (offset, offset + payload.len() as u64);
                 let unsettled = self.unsettled.entry(of).or_default();

@@ -68,6 +68,7 @@ impl Gateway {
                     of,
                     offset,
                     payload,
+                    ..
                 } => self.work.push(Work::Store(of, offset, payload)),
                 Output::Complete { of, digest } => self.work.push(Work::Complete(of, digest)),
                 Output::Release(of) => self.release(of),

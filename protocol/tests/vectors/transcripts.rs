@@ -101,6 +101,7 @@ impl Driver {
                         of,
                         offset,
                         payload,
+                        ..
                     } => {
                         assert_eq!(offset, self.held.len() as u64);
                         self.held.extend_from_slice(&payload);

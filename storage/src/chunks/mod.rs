@@ -8,11 +8,11 @@ pub use disk::DiskChunks;
 
 use crate::ByteStream;
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use protocol::UploadId;
 use serde::{Deserialize, Serialize};
 use std::{
-    ops::Range,
+    ops::{Deref, Range},
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -60,6 +60,56 @@ pub struct Hold {
     pub generation: u64,
     /// Bytes held: writing continues there.
     pub held: u64,
+}
+
+/// Bytes to be added to an upload, with the checksum that whoever brings them has verified: it is not computed again.
+#[derive(Clone, Debug, Default)]
+pub struct Piece {
+    bytes: Bytes,
+    crc: u32,
+}
+
+impl Piece {
+    /// Bytes whose CRC-32C is known.
+    #[must_use]
+    pub fn verified(bytes: Bytes, crc: u32) -> Self {
+        Self { bytes, crc }
+    }
+
+    /// The CRC-32C of the bytes.
+    #[must_use]
+    pub fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    /// The bytes alone.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// Drops the first `len` bytes, or all if there are fewer.
+    pub fn skip(&mut self, len: usize) {
+        if len > 0 {
+            self.bytes.advance(len.min(self.bytes.len()));
+            self.crc = crc32c::crc32c(&self.bytes);
+        }
+    }
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Self {
+        let crc = crc32c::crc32c(&bytes);
+        Self { bytes, crc }
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Where the bytes of a sealed upload are, so that a blob store on the same file system need not copy them.
@@ -169,7 +219,7 @@ pub trait ChunkCache: Send + Sync + 'static {
         upload: UploadId,
         generation: u64,
         offset: u64,
-        parts: Vec<Bytes>,
+        parts: Vec<Piece>,
     ) -> Result<u64, ChunkError>;
 
     /// Closes the upload for writing. When it returns, the content survives a power cut (in Redis: if it syncs its append-only

@@ -73,7 +73,7 @@ async fn sealed(cache: &Arc<dyn ChunkCache>, algorithm: DigestAlgorithm, content
             upload,
             hold.generation,
             0,
-            vec![Bytes::copy_from_slice(content)],
+            vec![Bytes::copy_from_slice(content).into()],
         )
         .await
         .expect("it is reserved");

@@ -3,10 +3,9 @@
 use super::Script;
 use crate::{
     ByteStream,
-    chunks::{CachedUpload, ChunkCache, ChunkError, Hold, SealedContent, Usage},
+    chunks::{CachedUpload, ChunkCache, ChunkError, Hold, Piece, SealedContent, Usage},
 };
 use async_trait::async_trait;
-use bytes::Bytes;
 use protocol::UploadId;
 use std::{ops::Range, sync::Arc};
 
@@ -91,7 +90,7 @@ impl ChunkCache for FaultyChunks {
         upload: UploadId,
         generation: u64,
         offset: u64,
-        parts: Vec<Bytes>,
+        parts: Vec<Piece>,
     ) -> Result<u64, ChunkError> {
         self.script.enter(ChunkCall::Append).await?;
         self.inner.append(upload, generation, offset, parts).await

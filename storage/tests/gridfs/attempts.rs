@@ -13,7 +13,7 @@ use std::{io, ops::Range, sync::Arc, time::Duration};
 use storage::{
     ByteStream,
     blobs::{BlobError, Source},
-    chunks::{CachedUpload, ChunkCache, ChunkError, Hold, SealedContent, Usage},
+    chunks::{CachedUpload, ChunkCache, ChunkError, Hold, Piece, SealedContent, Usage},
     conformance::pattern,
     open_blobs,
 };
@@ -282,7 +282,7 @@ impl ChunkCache for Reads {
         upload: UploadId,
         generation: u64,
         offset: u64,
-        parts: Vec<Bytes>,
+        parts: Vec<Piece>,
     ) -> Result<u64, ChunkError> {
         self.inner.append(upload, generation, offset, parts).await
     }

@@ -134,7 +134,7 @@ impl Cache {
         let upload = UploadId::new();
         let size = content.len() as u64;
         let hold = cache.open(upload, size).await.expect("there is room");
-        let parts = vec![Bytes::copy_from_slice(content)];
+        let parts = vec![Bytes::copy_from_slice(content).into()];
         cache
             .append(upload, hold.generation, 0, parts)
             .await

@@ -153,7 +153,7 @@ impl Model {
             let mut part = self.bytes[at.min(end)..end].to_vec();
             part.resize(*len, 0);
             at += len;
-            Bytes::from(part)
+            Bytes::from(part).into()
         };
         let parts = lengths.iter().map(part).collect();
         let expected = self.refusal(is_newest);

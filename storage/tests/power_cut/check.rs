@@ -134,7 +134,7 @@ async fn finish(planned: &Planned, stores: &Stores) {
             let start = usize::try_from(held).expect("it is in memory");
             let rest = Bytes::copy_from_slice(&planned.bytes[start..]);
             cache
-                .append(planned.upload, generation, held, vec![rest])
+                .append(planned.upload, generation, held, vec![rest.into()])
                 .await
                 .expect("it continues");
             cache

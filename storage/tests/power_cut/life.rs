@@ -207,7 +207,7 @@ pub(crate) async fn finish(life: &Life, promises: &mut Promises, disk: &PowerCut
                 .await
                 .expect("there is room");
             let rest = &planned.bytes[usize::try_from(hold.held).expect("it is in memory")..];
-            let rest = vec![Bytes::copy_from_slice(rest)];
+            let rest = vec![Bytes::copy_from_slice(rest).into()];
             stores
                 .cache
                 .append(planned.upload, hold.generation, hold.held, rest)
@@ -279,7 +279,7 @@ impl Living<'_> {
         let start = usize::try_from(hold.held).expect("it is in memory");
         let (middle, end) = (start + len / 3, start + len);
         let parts = [start..middle, middle..end]
-            .map(|range| Bytes::copy_from_slice(&planned.bytes[range]))
+            .map(|range| Bytes::copy_from_slice(&planned.bytes[range]).into())
             .to_vec();
         let held = self
             .stores

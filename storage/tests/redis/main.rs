@@ -146,7 +146,7 @@ async fn append(
     hold: Hold,
     bytes: &[u8],
 ) -> Result<u64, ChunkError> {
-    let parts = vec![Bytes::copy_from_slice(bytes)];
+    let parts = vec![Bytes::copy_from_slice(bytes).into()];
     cache
         .append(upload, hold.generation, hold.held, parts)
         .await

@@ -216,7 +216,7 @@ impl Harness {
             .generation;
         let bytes = Bytes::from(vec![7; usize::try_from(size).unwrap()]);
         self.chunks
-            .append(upload.upload_id, generation, 0, vec![bytes])
+            .append(upload.upload_id, generation, 0, vec![bytes.into()])
             .await
             .unwrap();
         (upload, generation)

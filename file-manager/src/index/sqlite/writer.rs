@@ -3,6 +3,7 @@
 
 use super::{IndexError, IndexedFile, rows, unavailable};
 use protocol::FileId;
+use service_kit::pace::Pace;
 use sqlx::SqlitePool;
 use std::collections::HashSet;
 use tokio::sync::{mpsc, oneshot};
@@ -45,7 +46,15 @@ impl Writer {
 
 async fn write(pool: SqlitePool, mut waiting: mpsc::Receiver<Asked>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
+    let mut pace = Pace::default();
     while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+        pace.pause(group.len()).await;
+        while group.len() < MAX_GROUP
+            && let Ok(asked) = waiting.try_recv()
+        {
+            group.push(asked);
+        }
+        pace.begin(group.len());
         let mut added = add(&pool, &group).await;
         // One that can't be added must not keep the others out.
         if let Err(IndexError::Conflict(_) | IndexError::Damaged(_)) = added {

@@ -202,7 +202,7 @@ impl World {
                 id,
                 hold.generation,
                 0,
-                vec![Bytes::copy_from_slice(content)],
+                vec![Bytes::copy_from_slice(content).into()],
             )
             .await
             .unwrap();

@@ -276,12 +276,13 @@ impl Session {
 
     pub(super) fn carry_out(&mut self, of: StreamUse, verdict: Verdict) {
         match verdict {
-            Verdict::Store(offset, payload) => {
-                self.in_flight += payload.len() as u64;
+            Verdict::Store(chunk) => {
+                self.in_flight += chunk.len();
                 self.outputs.push_back(Output::Store {
                     of,
-                    offset,
-                    payload,
+                    offset: chunk.offset,
+                    payload: chunk.payload,
+                    crc: chunk.crc,
                 });
             }
             Verdict::AckAgain(upload_id, offset) => {

@@ -200,6 +200,8 @@ pub enum Output {
         offset: u64,
         /// Bytes that fit their checksum.
         payload: Bytes,
+        /// Their CRC-32C.
+        crc: u32,
     },
     /// All bytes of the upload are stored: make it a file and answer [`Input::Completed`]. Without a stream, the session does not
     /// hold the upload; it may have ended, or its bytes may all be held.

@@ -8,7 +8,6 @@ use crate::{
     ids::UploadId,
     message::RequestId,
 };
-use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// A stream of a session.
@@ -70,7 +69,7 @@ pub(super) struct Over {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It continues the upload.
-    Store(u64, Bytes),
+    Store(Chunk),
     /// It was stored before: tell where the upload stands.
     AckAgain(UploadId, u64),
     /// It is not what should come; the upload goes on.
@@ -181,10 +180,9 @@ impl Open {
             };
         }
         self.going_back = false;
-        let offset = self.expected;
         self.expected = end;
         self.ends.push_back(end);
-        Verdict::Store(offset, chunk.payload)
+        Verdict::Store(chunk)
     }
 
     fn go_back(&mut self, code: ErrorCode, text: &str) -> Verdict {

@@ -5,9 +5,9 @@
 
 use crate::{
     buffers::Buffers,
+    chunks::Piece,
     fs::{BLOCK, File, is_aligned},
 };
-use bytes::Bytes;
 use std::io::{self, IoSlice};
 
 /// The bytes held behind the last whole block.
@@ -18,7 +18,7 @@ pub(super) fn append(
     file: &dyn File,
     buffers: &Buffers,
     (start, tail): (u64, &[u8]),
-    parts: &[Bytes],
+    parts: &[Piece],
 ) -> io::Result<Tail> {
     match parts.split_last() {
         Some((last, before)) if tail.is_empty() => {
@@ -58,7 +58,7 @@ fn staged(
     file: &dyn File,
     buffers: &Buffers,
     (start, tail): (u64, &[u8]),
-    parts: &[Bytes],
+    parts: &[Piece],
 ) -> io::Result<Tail> {
     let mut buffer = buffers.take();
     let (mut at, mut filled) = (start, tail.len());

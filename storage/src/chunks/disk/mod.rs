@@ -3,7 +3,7 @@
 //! ```text
 //! <root>/lock                   held while a process uses the folder
 //! <root>/records                which bytes of the uploads being written are held: see `records`
-//! <root>/<2 hex>/<upload>.part    bytes of an upload being written
+//! <root>/<2 hex>/<upload>.part    bytes of an upload being written, once there are any
 //! <root>/<2 hex>/<upload>.sealed  bytes of a sealed upload
 //! ```
 //!
@@ -17,7 +17,7 @@ mod shards;
 mod state;
 
 use super::{
-    CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, SealedContent, Usage, Writes,
+    CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, Piece, SealedContent, Usage, Writes,
 };
 use crate::{
     ByteStream,
@@ -25,7 +25,6 @@ use crate::{
     fs::{Access, BLOCK, FolderLock, Fs, Stopped, Worker, is_full, make_root, remove_if_there},
 };
 use async_trait::async_trait;
-use bytes::Bytes;
 use part::Means;
 use protocol::UploadId;
 use records::Records;
@@ -228,7 +227,10 @@ fn era() -> u64 {
 impl ChunkCache for DiskChunks {
     async fn open(&self, upload: UploadId, size: u64) -> Result<Hold, ChunkError> {
         let mut locked = self.lock_or_make(upload).await;
-        self.worker.run(move |fs| locked.open(fs, size)).await
+        match locked.open_at_once(size) {
+            Some(hold) => Ok(hold),
+            None => self.worker.run(move |fs| locked.open(fs, size)).await,
+        }
     }
 
     async fn resume(&self, upload: UploadId) -> Result<Hold, ChunkError> {
@@ -240,7 +242,7 @@ impl ChunkCache for DiskChunks {
         upload: UploadId,
         generation: u64,
         offset: u64,
-        parts: Vec<Bytes>,
+        parts: Vec<Piece>,
     ) -> Result<u64, ChunkError> {
         self.with(upload, move |locked, fs| {
             locked.append(fs, generation, offset, &parts)

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     buffers::Buffers,
+    chunks::Piece,
     fs::{Access, BLOCK, File, Fs, read_full},
 };
-use bytes::Bytes;
 use protocol::UploadId;
 use std::{
     io::{self, IoSlice},
@@ -43,11 +43,13 @@ pub(super) struct Means {
     pub(super) buffers: Option<Buffers>,
 }
 
-/// An upload being written.
+/// An upload being written. Its file is made by what is first written to it: opening an upload costs nothing on the disk.
 pub(super) struct Part {
     upload: UploadId,
     size: u64,
     slot: Slot,
+    /// Whether the file is there.
+    made: bool,
     held: Held,
     open: Option<Open>,
 }
@@ -72,30 +74,37 @@ struct Open {
 }
 
 impl Part {
-    /// Makes the file of an upload of which nothing is held.
-    pub(super) fn create(
-        fs: &dyn Fs,
-        path: &Path,
-        upload: UploadId,
-        size: u64,
-        slot: Slot,
-        means: &Means,
-    ) -> io::Result<Self> {
-        let mut this = Self::found(upload, size, slot, Held::default());
-        let open = this.open(fs, path, means, [Access::Create, Access::CreateDirect])?;
-        this.open = open.kept.is_some().then_some(open);
-        Ok(this)
+    /// An upload of which nothing is held.
+    pub(super) fn new(upload: UploadId, size: u64, slot: Slot) -> Self {
+        Self {
+            upload,
+            size,
+            slot,
+            made: false,
+            held: Held::default(),
+            open: None,
+        }
     }
 
     /// An upload that was looked at by [`recover`].
     pub(super) fn found(upload: UploadId, size: u64, slot: Slot, held: Held) -> Self {
         Self {
-            upload,
-            size,
-            slot,
+            made: true,
             held,
-            open: None,
+            ..Self::new(upload, size, slot)
         }
+    }
+
+    /// Whether its file is there.
+    pub(super) fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Makes the file of an upload of which nothing is held.
+    pub(super) fn make(&mut self, fs: &dyn Fs, path: &Path, means: &Means) -> io::Result<()> {
+        let open = self.open(fs, path, means)?;
+        self.open = open.kept.is_some().then_some(open);
+        Ok(())
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -112,48 +121,54 @@ impl Part {
         &mut self,
         fs: &dyn Fs,
         path: &Path,
-        parts: &[Bytes],
+        parts: &[Piece],
         means: &Means,
     ) -> io::Result<()> {
-        let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        if length == 0 {
+        if parts.iter().all(|part| part.is_empty()) {
             return Ok(());
         }
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.open(fs, path, means, [Access::Write, Access::WriteDirect])?,
+            None => self.open(fs, path, means)?,
         };
         open.write(parts, self.held.bytes)?;
-        self.held = self.record(parts, length)?;
+        self.held = self.record(parts)?;
         self.open = open.kept.is_some().then_some(open);
         Ok(())
     }
 
-    /// Writes the record of bytes just written; answers what is held then.
-    fn record(&self, parts: &[Bytes], length: u64) -> io::Result<Held> {
-        let Held {
-            bytes,
-            records,
-            last,
-        } = self.held;
-        let end = bytes + length;
+    /// Writes the records of bytes just written; answers what is held then.
+    fn record(&self, parts: &[Piece]) -> io::Result<Held> {
         // Any two records that follow each other cover more than this, so that the slot has room for those of the whole upload.
         let covers = RECORD_COVERS.max(self.size.div_ceil(CAPACITY / 2));
-        let extended = last.filter(|(start, _)| end - start <= covers);
-        let (index, start, crc) = match extended {
-            Some((start, record)) => (records - 1, start, record.crc),
-            None => (records, bytes, 0),
-        };
-        let crc = parts
-            .iter()
-            .fold(crc, |crc, part| crc32c::crc32c_append(crc, part));
-        let record = Record { end, crc };
-        self.slot.write(index, record)?;
-        Ok(Held {
-            bytes: end,
-            records: index + 1,
-            last: Some((start, record)),
-        })
+        let mut held = self.held;
+        let mut written = Vec::with_capacity(parts.len());
+        let mut first = held.records;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            let end = held.bytes + part.len() as u64;
+            match held.last.filter(|(start, _)| end - start <= covers) {
+                Some((start, before)) => {
+                    let crc = crc32c::crc32c_append(before.crc, part);
+                    held.last = Some((start, Record { end, crc }));
+                    // The record before is written once more, be it of this batch or not.
+                    if written.pop().is_none() {
+                        first -= 1;
+                    }
+                }
+                None => {
+                    let crc = part.crc();
+                    held.last = Some((held.bytes, Record { end, crc }));
+                    held.records += 1;
+                }
+            }
+            held.bytes = end;
+            written.extend(held.last.map(|(_, record)| record));
+        }
+        match first {
+            0 => self.slot.begin(self.upload, self.size, &written)?,
+            _ => self.slot.write(first, &written)?,
+        }
+        Ok(held)
     }
 
     /// Makes the held bytes survive a power cut, and the file end where they do. If syncing fails they are no longer held: the
@@ -184,21 +199,23 @@ impl Part {
         }
     }
 
-    /// Opens the file for writing through the page cache or past it.
-    fn open(
-        &self,
-        fs: &dyn Fs,
-        path: &Path,
-        means: &Means,
-        [through, past]: [Access; 2],
-    ) -> io::Result<Open> {
+    /// Opens the file for writing through the page cache or past it, and makes it if it is not there.
+    fn open(&mut self, fs: &dyn Fs, path: &Path, means: &Means) -> io::Result<Open> {
         let buffers = means.buffers.clone().filter(|_| self.size >= DIRECT_FROM);
         let direct = match buffers {
             Some(buffers) => Some((buffers, self.tail(fs, path)?)),
             None => None,
         };
+        let access = match (self.made, direct.is_some()) {
+            (true, true) => Access::WriteDirect,
+            (true, false) => Access::Write,
+            (false, true) => Access::CreateDirect,
+            (false, false) => Access::Create,
+        };
+        let file = fs.open(path, access)?;
+        self.made = true;
         Ok(Open {
-            file: fs.open(path, if direct.is_some() { past } else { through })?,
+            file,
             direct,
             kept: Arc::clone(&means.kept_open).try_acquire_owned().ok(),
         })
@@ -221,7 +238,7 @@ impl Part {
 
 impl Open {
     /// Writes `parts` behind the bytes that are held.
-    fn write(&mut self, parts: &[Bytes], held: u64) -> io::Result<()> {
+    fn write(&mut self, parts: &[Piece], held: u64) -> io::Result<()> {
         match &mut self.direct {
             Some((buffers, tail)) => {
                 let start = held - tail.len() as u64;

@@ -129,8 +129,8 @@ impl Records {
         Ok((records, found))
     }
 
-    /// A slot for a new upload.
-    pub(super) fn take(self: &Arc<Self>, upload: UploadId, size: u64) -> io::Result<Slot> {
+    /// A slot for a new upload. It is the upload's on the disk once it has [begun](Slot::begin).
+    pub(super) fn take(self: &Arc<Self>) -> Slot {
         let number = {
             let mut slots = self.slots();
             slots.free.pop().unwrap_or_else(|| {
@@ -138,13 +138,15 @@ impl Records {
                 slots.count - 1
             })
         };
-        let mut slot = Slot {
+        Slot {
             records: Arc::clone(self),
             number,
-            stamp: 0,
-        };
-        slot.renew(upload, size)?;
-        Ok(slot)
+            stamp: self.next_stamp(),
+        }
+    }
+
+    fn next_stamp(&self) -> u64 {
+        self.stamp.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Gives the file's room back if no slot is in use.
@@ -165,18 +167,38 @@ impl Records {
 impl Slot {
     /// Says that nothing is held.
     pub(super) fn renew(&mut self, upload: UploadId, size: u64) -> io::Result<()> {
-        self.stamp = self.records.stamp.fetch_add(1, Ordering::Relaxed) + 1;
+        self.stamp = self.records.next_stamp();
+        self.write_at(&self.header(upload, size), 0)
+    }
+
+    /// Says whose it is, and writes the first records.
+    pub(super) fn begin(&self, upload: UploadId, size: u64, first: &[Record]) -> io::Result<()> {
+        let mut bytes = self.header(upload, size).to_vec();
+        bytes.extend(self.encoded(0, first));
+        self.write_at(&bytes, 0)
+    }
+
+    fn header(&self, upload: UploadId, size: u64) -> [u8; HEADER] {
+        let stamp = self.stamp;
         let header = Header {
             upload,
             size,
-            stamp: self.stamp,
+            stamp,
         };
-        self.write_at(&header.encode(), 0)
+        header.encode()
     }
 
-    /// Writes record number `index`, which is below [`CAPACITY`].
-    pub(super) fn write(&self, index: u64, record: Record) -> io::Result<()> {
-        self.write_at(&encode(self.stamp, index, record), place(index))
+    /// Writes records from number `index` on; all numbers are below [`CAPACITY`].
+    pub(super) fn write(&self, index: u64, records: &[Record]) -> io::Result<()> {
+        let bytes: Vec<u8> = self.encoded(index, records).collect();
+        self.write_at(&bytes, place(index))
+    }
+
+    fn encoded(&self, index: u64, records: &[Record]) -> impl Iterator<Item = u8> {
+        let stamp = self.stamp;
+        (index..)
+            .zip(records)
+            .flat_map(move |(index, record)| encode(stamp, index, *record))
     }
 
     /// The records from the first on, up to the first that is not whole.

@@ -1,7 +1,14 @@
 //! Who was promised how much room.
 
 use crate::chunks::{ChunkError, Usage};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long it is believed what the file system had left, less what was written since. Others may write, too: to know better
+/// would not keep them from it.
+const BELIEVED: Duration = Duration::from_secs(1);
 
 /// The room of a cache: what is held, what is promised, and what more can be promised.
 #[derive(Debug)]
@@ -11,6 +18,14 @@ pub(super) struct Room {
     /// Bytes of the file system that stay free.
     min_free: u64,
     taken: Mutex<Taken>,
+    free: Mutex<Option<Free>>,
+}
+
+/// What the file system had left.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    bytes: u64,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,11 +40,28 @@ impl Room {
             max: max.unwrap_or(u64::MAX),
             min_free,
             taken: Mutex::default(),
+            free: Mutex::default(),
         }
+    }
+
+    /// Promises `size` bytes, of which none is written yet, if what is known of the room is enough to do so.
+    pub(super) fn reserve_at_once(&self, size: u64) -> bool {
+        let known = *self.free();
+        known
+            .filter(|free| free.at.elapsed() < BELIEVED)
+            .is_some_and(|free| self.promise(size, free.bytes).is_ok())
     }
 
     /// Promises `size` bytes, of which none is written yet. `free` is what the file system has left.
     pub(super) fn reserve(&self, size: u64, free: u64) -> Result<(), ChunkError> {
+        *self.free() = Some(Free {
+            bytes: free,
+            at: Instant::now(),
+        });
+        self.promise(size, free)
+    }
+
+    fn promise(&self, size: u64, free: u64) -> Result<(), ChunkError> {
         if size > self.max {
             let max = self.max;
             return Err(ChunkError::TooLarge(format!(
@@ -65,6 +97,10 @@ impl Room {
         let mut taken = self.taken();
         taken.held = taken.held + after - before;
         taken.reserved = taken.reserved + before - after;
+        drop(taken);
+        if let Some(free) = &mut *self.free() {
+            free.bytes = free.bytes.saturating_sub(after.saturating_sub(before));
+        }
     }
 
     /// An upload is gone that had `held` bytes and was promised `reserved` more.
@@ -93,6 +129,10 @@ impl Room {
     fn by_disk(&self, taken: Taken, free: u64) -> u64 {
         free.saturating_sub(self.min_free)
             .saturating_sub(taken.reserved)
+    }
+
+    fn free(&self) -> MutexGuard<'_, Option<Free>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

@@ -6,10 +6,9 @@ use super::{
     records,
 };
 use crate::{
-    chunks::{CachedUpload, ChunkError, Hold},
+    chunks::{CachedUpload, ChunkError, Hold, Piece},
     fs::{Access, File, Fs, remove_if_there},
 };
-use bytes::Bytes;
 use protocol::UploadId;
 use std::{
     io,
@@ -46,6 +45,26 @@ pub(super) struct Open {
     touched: SystemTime,
 }
 
+impl Open {
+    /// Makes the file be there.
+    fn make(
+        &mut self,
+        fs: &dyn Fs,
+        inner: &Inner,
+        upload: UploadId,
+        paths: &Paths,
+    ) -> Result<(), ChunkError> {
+        if self.part.is_made() {
+            return Ok(());
+        }
+        let made = inner
+            .shards
+            .make(fs, upload)
+            .and_then(|()| self.part.make(fs, &paths.part, &inner.means));
+        made.map_err(refusal)
+    }
+}
+
 /// An upload under its lock.
 pub(super) struct Locked {
     inner: Arc<Inner>,
@@ -75,31 +94,26 @@ impl Locked {
         }
         let free = fs.free_bytes(&self.inner.root).map_err(refusal)?;
         self.inner.room.reserve(size, free)?;
-        let part = self.create(fs, size).map_err(|error| {
-            self.inner.room.release(0, size);
-            refusal(error)
-        })?;
+        Ok(self.begin(size))
+    }
+
+    /// Opens it if that can be done without asking the disk.
+    pub(super) fn open_at_once(&mut self, size: u64) -> Option<Hold> {
+        let is_new = matches!(*self.state, State::Absent);
+        (is_new && self.inner.room.reserve_at_once(size)).then(|| self.begin(size))
+    }
+
+    /// Goes on with nothing held and the room reserved.
+    fn begin(&mut self, size: u64) -> Hold {
         *self.state = State::Open(Open {
-            part,
+            part: Part::new(self.upload, size, self.inner.records.take()),
             generation: 1,
             touched: SystemTime::now(),
         });
-        Ok(Hold {
+        Hold {
             generation: 1,
             held: 0,
-        })
-    }
-
-    fn create(&self, fs: &dyn Fs, size: u64) -> io::Result<Part> {
-        let Inner {
-            shards,
-            records,
-            means,
-            ..
-        } = &*self.inner;
-        shards.make(fs, self.upload)?;
-        let slot = records.take(self.upload, size)?;
-        Part::create(fs, &self.paths.part, self.upload, size, slot, means)
+        }
     }
 
     pub(super) fn resume(&mut self, fs: &dyn Fs) -> Result<Hold, ChunkError> {
@@ -122,7 +136,7 @@ impl Locked {
         fs: &dyn Fs,
         generation: u64,
         offset: u64,
-        parts: &[Bytes],
+        parts: &[Piece],
     ) -> Result<u64, ChunkError> {
         let open = held_by(self.upload, &mut self.state, generation)?;
         let (before, size) = (open.part.held(), open.part.size());
@@ -133,6 +147,7 @@ impl Locked {
         if offset != before || !fits {
             return Err(ChunkError::OutOfOrder { expected: before });
         }
+        open.make(fs, &self.inner, self.upload, &self.paths)?;
         open.part
             .append(fs, &self.paths.part, parts, &self.inner.means)
             .map_err(refusal)?;
@@ -155,6 +170,7 @@ impl Locked {
         if held < size {
             return Err(ChunkError::OutOfOrder { expected: held });
         }
+        open.make(fs, &self.inner, self.upload, &self.paths)?;
         let synced = open.part.sync(fs, &self.paths.part);
         self.inner.room.moved(held, open.part.held());
         synced
@@ -228,6 +244,9 @@ impl Locked {
         let CachedUpload { held, sealed, .. } = self.stat(fs)?;
         if range.end > held {
             return Err(ChunkError::OutOfOrder { expected: held });
+        }
+        if let State::Open(open) = &mut *self.state {
+            open.make(fs, &self.inner, self.upload, &self.paths)?;
         }
         let path = if sealed {
             &self.paths.sealed

@@ -27,7 +27,9 @@ mod scripts;
 mod server;
 mod trouble;
 
-use super::{CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, SealedContent, Usage};
+use super::{
+    CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, Piece, SealedContent, Usage,
+};
 use crate::ByteStream;
 use address::Address;
 use answer::Answer;
@@ -264,9 +266,10 @@ impl ChunkCache for RedisChunks {
         upload: UploadId,
         generation: u64,
         offset: u64,
-        parts: Vec<Bytes>,
+        parts: Vec<Piece>,
     ) -> Result<u64, ChunkError> {
         let record = self.inner.record(upload);
+        let parts: Vec<Bytes> = parts.into_iter().map(Piece::into_bytes).collect();
         let after = batch::end(offset, &parts);
         let call = batch::append(&record, generation, offset, parts, self.inner.keep_ms);
         let writer = self.inner.writer(upload);

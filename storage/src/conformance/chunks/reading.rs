@@ -100,7 +100,7 @@ pub(super) async fn removed(fixture: &impl ChunkFixture) {
             being_written,
             hold.generation,
             900_000,
-            vec![Bytes::from_static(b"x")],
+            vec![Bytes::from_static(b"x").into()],
         )
         .await;
     assert!(matches!(late, Err(ChunkError::NotFound(_))), "{late:?}");

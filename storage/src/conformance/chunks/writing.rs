@@ -2,7 +2,7 @@
 
 use super::{ChunkFixture, append, content, expected, open, start, start_with};
 use crate::{
-    chunks::{ChunkCache, ChunkError, Hold},
+    chunks::{ChunkCache, ChunkError, Hold, Piece},
     conformance::pattern,
 };
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(super) async fn order(fixture: &impl ChunkFixture) {
                 upload,
                 hold.generation,
                 offset,
-                vec![Bytes::from_static(b"x")],
+                vec![Bytes::from_static(b"x").into()],
             )
             .await;
         assert_eq!(expected(late), 400, "at {offset}");
@@ -56,11 +56,16 @@ pub(super) async fn empty_parts(fixture: &impl ChunkFixture) {
     let nothing = cache.append(upload, hold.generation, 0, Vec::new()).await;
     assert_eq!(nothing.expect("nothing fits"), 0);
     let empty = cache
-        .append(upload, hold.generation, 0, vec![Bytes::new(), Bytes::new()])
+        .append(
+            upload,
+            hold.generation,
+            0,
+            vec![Piece::default(), Piece::default()],
+        )
         .await;
     assert_eq!(empty.expect("nothing fits"), 0);
     let parts = ["", "abc", "", "def", ""]
-        .map(|part| Bytes::from_static(part.as_bytes()))
+        .map(|part| Bytes::from_static(part.as_bytes()).into())
         .to_vec();
     assert_eq!(
         cache
@@ -71,7 +76,7 @@ pub(super) async fn empty_parts(fixture: &impl ChunkFixture) {
     );
     assert_eq!(
         cache
-            .append(upload, hold.generation, 6, vec![Bytes::new()])
+            .append(upload, hold.generation, 6, vec![Piece::default()])
             .await
             .expect("nothing fits"),
         6
@@ -84,7 +89,7 @@ pub(super) async fn many_parts(fixture: &impl ChunkFixture) {
     let bytes = Bytes::from(pattern(2, 3 * 2500));
     let (upload, hold) = start(&*cache, bytes.len()).await;
     let parts = (0..2500)
-        .map(|part| bytes.slice(part * 3..part * 3 + 3))
+        .map(|part| bytes.slice(part * 3..part * 3 + 3).into())
         .collect();
     assert_eq!(
         cache

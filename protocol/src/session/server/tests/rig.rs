@@ -292,6 +292,7 @@ fn show(output: &Output) -> String {
             of,
             offset,
             payload,
+            ..
         } => format!("store s{} {offset}+{}", of.stream, payload.len()),
         Output::Complete {
             of:
