@@ -1,4 +1,4 @@
-//! One open upload's way into the chunk cache: batches of chunks are looked at, stored and hashed, in order.
+//! One open upload's way into the chunk cache: chunks are looked at and hashed as they come, and stored in batches, in order.
 
 use crate::{
     policy::HEAD_BYTES,
@@ -7,6 +7,7 @@ use crate::{
     socket::event::{Event, Feed},
     uploads::{Started, Uploads},
 };
+use futures::future::BoxFuture;
 use protocol::{
     Digest, ErrorCode, Hasher, Refusal, TransferStatus,
     identity::Caller,
@@ -14,12 +15,13 @@ use protocol::{
     upload::Upload,
 };
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::chunks::{Hold, Piece};
+use storage::chunks::{ChunkError, Hold, Piece};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-/// Bytes stored in one go at most: enough to make a write worth its cost, little enough to acknowledge often.
+/// So many bytes wait at most, and at most one chunk more: enough to make a write worth its cost, little enough to acknowledge
+/// often.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes hashed before other tasks have their turn.
@@ -61,15 +63,31 @@ pub(crate) struct Writer {
     pub(crate) feed: Feed,
 }
 
-/// A writer at work: with the digest so far, and the file's beginning while it is still of interest.
+/// A writer at work.
 struct Running {
     writer: Writer,
-    hasher: Hasher,
-    /// Whether the hasher has seen all that is held.
+    /// Has seen what is held.
+    held: Hasher,
+    /// Has seen all that came in order: what is held, what is being stored and what waits.
+    received: Hasher,
+    /// Where what came in order ends.
+    end: u64,
+    /// Whether the hashers have seen what an earlier stream has left.
     caught_up: bool,
+    /// The beginning of the file, while it is still of interest.
     head: Option<Vec<u8>>,
+    /// Chunks that are hashed and wait for those before them to be stored.
+    waiting: Vec<Piece>,
+    storing: Option<Storing>,
     /// Cancelled once nobody gives orders any more.
     gone: CancellationToken,
+}
+
+/// A batch on its way into the cache.
+struct Storing {
+    answer: BoxFuture<'static, Result<u64, ChunkError>>,
+    /// Has seen what is held once the batch is.
+    then: Hasher,
 }
 
 /// Why a batch was not stored.
@@ -96,9 +114,13 @@ impl Writer {
         let hasher = Hasher::new(self.upload.meta.digest_algorithm());
         let mut running = Running {
             writer: self,
-            hasher,
+            held: hasher.clone(),
+            received: hasher,
+            end: 0,
             caught_up: false,
             head: Some(Vec::new()),
+            waiting: Vec::new(),
+            storing: None,
             gone: gone.clone(),
         };
         tokio::spawn(async move { running.run(received).await }.in_current_span());
@@ -110,35 +132,58 @@ impl Writer {
 }
 
 impl Running {
+    /// Takes chunks while others are being stored: each is hashed as it comes, while it is warm, and all that wait are the next
+    /// batch.
     async fn run(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        let mut next = None;
         if let Err(refusal) = self.catch_up().await {
             tracing::debug!(%refusal, "what is held can't be read now; trying again with the next order");
         }
+        let mut last = false;
         loop {
-            let order = match next.take() {
-                Some(order) => order,
-                None => match orders.recv().await {
-                    Some(order) => order,
-                    None => return,
-                },
-            };
-            let over = match order {
-                Order::Complete { of, digest } => self.complete(of, digest).await,
-                Order::Store { offset, piece } => {
-                    if piece.len() < BATCH_BYTES / 2 {
-                        // What is in the socket already joins the batch.
-                        tokio::task::yield_now().await;
+            self.store_waiting();
+            if last && self.storing.is_none() {
+                return;
+            }
+            let takes = !last && self.waits() < BATCH_BYTES;
+            let over = tokio::select! {
+                biased;
+                answer = answer(&mut self.storing) => self.stored(answer).await,
+                order = orders.recv(), if takes => match order {
+                    Some(Order::Store { offset, piece }) => self.receive(offset, piece).await,
+                    Some(Order::Complete { of, digest }) => self.complete(of, digest).await,
+                    None => {
+                        last = true;
+                        false
                     }
-                    let (batch, following) = gather(offset, piece, &mut orders);
-                    next = following;
-                    self.store(offset, batch).await
                 }
             };
             if over {
                 return;
             }
         }
+    }
+
+    /// Bytes that wait to be stored.
+    fn waits(&self) -> usize {
+        self.waiting.iter().map(|piece| piece.len()).sum()
+    }
+
+    /// Has the next batch stored, if there is one and none is on its way.
+    fn store_waiting(&mut self) {
+        if self.storing.is_some() || self.waiting.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.waiting);
+        let cache = Arc::clone(&self.writer.uploads.cache);
+        let (upload, hold) = (self.writer.upload.upload_id, self.writer.hold);
+        self.storing = Some(Storing {
+            answer: Box::pin(async move {
+                cache
+                    .append(upload, hold.generation, hold.held, batch)
+                    .await
+            }),
+            then: self.received.clone(),
+        });
     }
 
     /// Hashes what an earlier stream has left, and looks at its beginning.
@@ -159,8 +204,8 @@ impl Running {
             let room = HEAD_BYTES.saturating_sub(head.len());
             head.extend_from_slice(&piece[..piece.len().min(room)]);
         };
-        let hasher = Hasher::new(upload.meta.digest_algorithm());
-        self.hasher = match hold.held {
+        let (hasher, held) = (Hasher::new(upload.meta.digest_algorithm()), hold.held);
+        let hasher = match held {
             0 => hasher,
             // Gigabytes may be held: who comes and goes again and again shall not make the server read them each time.
             held => self
@@ -172,56 +217,80 @@ impl Running {
         self.head = Some(std::mem::take(
             &mut *head.lock().unwrap_or_else(PoisonError::into_inner),
         ));
+        self.held = hasher;
         self.caught_up = true;
+        self.fall_back();
         Ok(())
     }
 
-    /// Stores a batch and says so; answers whether the upload is over.
-    async fn store(&mut self, offset: u64, mut batch: Vec<Piece>) -> bool {
-        let held = self.writer.hold.held;
-        if offset > held {
-            // Sent behind a batch that failed: the session has given it up, and the client sends it again.
-            return false;
+    /// Goes back to what is held: what came beyond it comes again.
+    fn fall_back(&mut self) {
+        self.waiting.clear();
+        self.end = self.writer.hold.held;
+        self.received = self.held.clone();
+        if let Some(head) = &mut self.head {
+            head.truncate(usize::try_from(self.end).unwrap_or(HEAD_BYTES));
         }
-        // A store that failed may have kept the bytes all the same: they are not stored twice.
-        skip(&mut batch, held - offset);
-        let (answer, over) = match self.try_store(held, batch).await {
-            Ok(held) => (Ok(held), false),
-            Err(Failure::Passing(refusal)) => (Err(refusal), false),
-            Err(Failure::Final(refusal)) => (Err(refusal), true),
-        };
-        self.answer(Input::Stored(self.writer.of, answer));
-        over
     }
 
-    async fn try_store(&mut self, offset: u64, batch: Vec<Piece>) -> Result<u64, Failure> {
-        if batch.is_empty() {
-            return Ok(offset);
+    /// Takes a chunk; answers whether the upload is over.
+    async fn receive(&mut self, offset: u64, piece: Piece) -> bool {
+        match self.try_receive(offset, piece).await {
+            Ok(()) => false,
+            Err(failure) => self.fail(failure),
         }
-        if let Err(refusal) = self.catch_up().await {
+    }
+
+    async fn try_receive(&mut self, offset: u64, mut piece: Piece) -> Result<(), Failure> {
+        if !self.caught_up
+            && let Err(refusal) = self.catch_up().await
+        {
             return Err(self.judge(refusal).await);
         }
-        self.look(&batch).await?;
-        let Writer {
-            uploads,
-            upload,
-            hold,
-            ..
-        } = &self.writer;
-        let appended =
-            uploads
-                .cache
-                .append(upload.upload_id, hold.generation, offset, batch.clone());
-        // Hashing and storing go on at the same time; the hasher is kept only if the bytes were.
-        let (appended, hasher) = tokio::join!(appended, hash(self.hasher.clone(), &batch));
-        match appended.map_err(refusals::from_chunks) {
-            Ok(held) => {
-                self.writer.hold.held = held;
-                self.hasher = hasher;
-                Ok(held)
-            }
-            Err(refusal) => Err(self.judge(refusal).await),
+        if offset > self.end {
+            // Sent behind a batch that failed: the session has given it up, and the client sends it again.
+            return Ok(());
         }
+        // A store that failed may have kept the bytes all the same: they are not stored twice.
+        piece.skip(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
+        if piece.is_empty() {
+            if self.storing.is_none() {
+                self.answer(Input::Stored(self.writer.of, Ok(self.end)));
+            }
+            return Ok(());
+        }
+        self.look(&piece).await?;
+        hash(&mut self.received, &piece).await;
+        self.end += piece.len() as u64;
+        self.waiting.push(piece);
+        Ok(())
+    }
+
+    /// What became of a batch; answers whether the upload is over.
+    async fn stored(&mut self, answer: Result<u64, ChunkError>) -> bool {
+        let storing = self.storing.take();
+        match (answer, storing) {
+            (Ok(held), Some(storing)) => {
+                self.writer.hold.held = held;
+                self.held = storing.then;
+                self.answer(Input::Stored(self.writer.of, Ok(held)));
+                false
+            }
+            (Err(error), _) => {
+                self.fall_back();
+                let failure = self.judge(refusals::from_chunks(error)).await;
+                self.fail(failure)
+            }
+            (Ok(_), None) => false,
+        }
+    }
+
+    /// Says that storing failed; answers whether the upload is over.
+    fn fail(&self, failure: Failure) -> bool {
+        let over = matches!(failure, Failure::Final(_));
+        let refusal = failure.into_refusal();
+        self.answer(Input::Stored(self.writer.of, Err(refusal)));
+        over
     }
 
     /// What it means for the upload that the cache refused.
@@ -260,20 +329,24 @@ impl Running {
         self.writer.hold = hold;
         self.writer.held.renew(hold.generation);
         self.caught_up = false;
+        self.storing = None;
+        self.fall_back();
         Failure::Passing(refusal.expecting(hold.held))
     }
 
     /// Looks at the beginning of the file as far as it is known. What must not be stored ends the upload.
-    async fn look(&mut self, batch: &[Piece]) -> Result<(), Failure> {
+    async fn look(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
-        // After a failed batch the head has bytes that were not stored.
-        head.truncate(usize::try_from(self.writer.hold.held).unwrap_or(HEAD_BYTES));
-        for part in batch {
-            let room = HEAD_BYTES.saturating_sub(head.len());
-            head.extend_from_slice(&part[..part.len().min(room)]);
+        let room = HEAD_BYTES.saturating_sub(head.len());
+        if room == 0 {
+            if self.writer.hold.held >= HEAD_BYTES as u64 {
+                self.head = None;
+            }
+            return Ok(());
         }
+        head.extend_from_slice(&piece[..piece.len().min(room)]);
         let Writer {
             uploads,
             caller,
@@ -290,9 +363,6 @@ impl Running {
                 )
                 .await;
             return Err(Failure::Final(refusal));
-        }
-        if self.writer.hold.held >= HEAD_BYTES as u64 {
-            self.head = None;
         }
         Ok(())
     }
@@ -318,7 +388,7 @@ impl Running {
             hold,
             ..
         } = &self.writer;
-        let digest = self.hasher.clone().finish();
+        let digest = self.received.clone().finish();
         match uploads
             .submit(caller, upload, hold.generation, digest, announced)
             .await
@@ -336,110 +406,20 @@ impl Running {
     }
 }
 
-/// Takes the chunks that wait already and continue the first one, as far as they make one batch; also answers the order behind
-/// them, if it was taken from the queue.
-fn gather(
-    offset: u64,
-    first: Piece,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
-) -> (Vec<Piece>, Option<Order>) {
-    let mut bytes = first.len();
-    let mut batch = vec![first];
-    loop {
-        match orders.try_recv() {
-            Ok(Order::Store { offset: at, piece })
-                if at == offset + bytes as u64 && bytes + piece.len() <= BATCH_BYTES =>
-            {
-                bytes += piece.len();
-                batch.push(piece);
-            }
-            Ok(other) => return (batch, Some(other)),
-            Err(_) => return (batch, None),
-        }
+/// What became of a batch, once that is known.
+async fn answer(storing: &mut Option<Storing>) -> Result<u64, ChunkError> {
+    match storing {
+        Some(storing) => (&mut storing.answer).await,
+        None => std::future::pending().await,
     }
 }
 
-/// Drops the first bytes of a batch.
-fn skip(batch: &mut Vec<Piece>, mut bytes: u64) {
-    batch.retain_mut(|part| {
-        let skipped = part.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
-        part.skip(skipped);
-        bytes -= skipped as u64;
-        !part.is_empty()
-    });
-}
-
-/// Hashes a batch here and now: it takes less time than the disk does, and handing it to another thread would cost the cache's warmth.
-async fn hash(mut hasher: Hasher, batch: &[Piece]) -> Hasher {
-    for (number, piece) in batch
-        .iter()
-        .flat_map(|part| part.chunks(HASHED_AT_ONCE))
-        .enumerate()
-    {
+/// Hashes a chunk here and now: handing it to another thread would cost the cache's warmth.
+async fn hash(hasher: &mut Hasher, chunk: &[u8]) {
+    for (number, piece) in chunk.chunks(HASHED_AT_ONCE).enumerate() {
         if number > 0 {
             tokio::task::yield_now().await;
         }
         hasher.update(piece);
-    }
-    hasher
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    fn store(offset: u64, len: usize) -> Order {
-        Order::Store {
-            offset,
-            piece: Bytes::from(vec![0; len]).into(),
-        }
-    }
-
-    #[test]
-    fn a_batch_is_what_continues_and_never_larger_than_allowed() {
-        let (orders, mut received) = mpsc::unbounded_channel();
-        let (half, first) = (BATCH_BYTES / 2, Bytes::from_static(b"first"));
-        let after = first.len() as u64;
-        for order in [
-            store(after, half),
-            store(after + half as u64, half),
-            store(7, 1),
-        ] {
-            assert!(orders.send(order).is_ok());
-        }
-        let (batch, following) = gather(0, first.into(), &mut received);
-        assert_eq!(
-            batch.iter().map(|part| part.len()).collect::<Vec<_>>(),
-            [5, half]
-        );
-        assert!(
-            matches!(following, Some(Order::Store { offset, .. }) if offset == after + half as u64)
-        );
-        let (batch, following) = gather(0, Bytes::from_static(b"first").into(), &mut received);
-        assert_eq!(batch.len(), 1, "what does not continue it is no part of it");
-        assert!(matches!(following, Some(Order::Store { offset: 7, .. })));
-    }
-
-    #[test]
-    fn what_is_held_already_is_skipped() {
-        let piece = |bytes: &'static [u8]| Piece::from(Bytes::from_static(bytes));
-        let batch = || vec![piece(b"abc"), piece(b"def")];
-        for (held, rest) in [
-            (0, &["abc", "def"][..]),
-            (1, &["bc", "def"]),
-            (3, &["def"]),
-            (5, &["f"]),
-            (6, &[]),
-            (9, &[]),
-        ] {
-            let mut left = batch();
-            skip(&mut left, held);
-            let crcs = rest.iter().map(|part| piece(part.as_bytes()).crc());
-            assert!(left.iter().map(Piece::crc).eq(crcs), "{held}");
-            let left: Vec<&[u8]> = left.iter().map(|part| &part[..]).collect();
-            let rest: Vec<&[u8]> = rest.iter().map(|part| part.as_bytes()).collect();
-            assert_eq!(left, rest, "{held}");
-        }
     }
 }
