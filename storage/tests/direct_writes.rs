@@ -173,16 +173,15 @@ async fn a_write_that_fails_leaves_what_is_held() {
     }
 }
 
-/// How many files were opened for direct writes by an upload of this size.
+/// How many files were opened for direct writes by an upload of this size, once it has begun.
 async fn direct_opens(writes: Writes, size: u64) -> usize {
     let folder = folder();
     let opened = open(folder.path(), &options(writes), |_| ()).await;
     let (cache, faults) = opened.expect("it is free");
     let before = faults.calls(FsCall::OpenDirect);
-    cache
-        .open(UploadId::new(), size)
-        .await
-        .expect("there is room");
+    let upload = UploadId::new();
+    let mut hold = cache.open(upload, size).await.expect("there is room");
+    append(&*cache, upload, &mut hold, vec![odd(b"begun")]).await;
     faults.calls(FsCall::OpenDirect) - before
 }
 

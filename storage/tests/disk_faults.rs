@@ -126,7 +126,7 @@ async fn a_write_that_fails_leaves_what_is_held() {
 }
 
 #[tokio::test]
-async fn an_upload_that_can_not_be_made_takes_no_room() {
+async fn an_upload_that_can_not_be_made_is_made_by_the_next_append() {
     for call in [
         FsCall::Create,
         FsCall::Write,
@@ -135,19 +135,18 @@ async fn an_upload_that_can_not_be_made_takes_no_room() {
     ] {
         let folder = folder();
         let (cache, faults) = cache(folder.path()).await;
-        let upload = UploadId::new();
+        let (upload, bytes) = (UploadId::new(), pattern(1, 100));
+        let mut hold = cache.open(upload, 100).await.expect("there is room");
         faults.fail_next(call, 1, full);
-        assert!(
-            matches!(cache.open(upload, 100).await, Err(ChunkError::Full(_))),
-            "{call:?}"
-        );
-        assert_eq!(used(&*cache).await, (0, 0));
-        assert!(matches!(
-            cache.stat(upload).await,
-            Err(ChunkError::NotFound(_))
-        ));
-        cache.open(upload, 100).await.expect("the disk works again");
+        let refused = append(&*cache, upload, &mut hold, &bytes).await;
+        assert!(matches!(refused, Err(ChunkError::Full(_))), "{call:?}");
         assert_eq!(used(&*cache).await, (0, 100));
+        assert_eq!(cache.stat(upload).await.expect("it is there").held, 0);
+        append(&*cache, upload, &mut hold, &bytes)
+            .await
+            .expect("the disk works again");
+        assert_eq!(used(&*cache).await, (100, 0));
+        assert_eq!(held(&*cache, upload).await, bytes);
     }
 }
 
@@ -156,12 +155,26 @@ async fn an_open_that_waited_for_one_that_failed_counts() {
     let folder = folder();
     let (cache, faults) = cache(folder.path()).await;
     let upload = UploadId::new();
-    faults.fail_next(FsCall::Create, 1, full);
+    faults.fail_next(FsCall::FreeBytes, 1, broken);
     let (failed, waited) = tokio::join!(cache.open(upload, 100), cache.open(upload, 100));
-    assert!(matches!(failed, Err(ChunkError::Full(_))));
+    assert!(matches!(failed, Err(ChunkError::Unavailable(_))));
     waited.expect("the disk works again");
     assert_eq!(cache.stat(upload).await.expect("it is there").held, 0);
     assert_eq!(used(&*cache).await, (0, 100));
+}
+
+#[tokio::test]
+async fn an_upload_without_bytes_is_sealed_like_any_other() {
+    let folder = folder();
+    let (cache, _) = cache(folder.path()).await;
+    let upload = UploadId::new();
+    let hold = cache.open(upload, 0).await.expect("there is room");
+    assert_eq!(held(&*cache, upload).await, b"");
+    cache
+        .seal(upload, hold.generation)
+        .await
+        .expect("all is held");
+    assert_eq!(held(&*cache, upload).await, b"");
 }
 
 #[tokio::test]

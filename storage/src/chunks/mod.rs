@@ -193,7 +193,7 @@ impl Default for ChunkOptions {
 #[async_trait]
 pub trait ChunkCache: Send + Sync + 'static {
     /// Makes an upload of `size` bytes exist, reserves room for it and holds it, with nothing held yet. Opening one that exists
-    /// is a [`resume`](Self::resume).
+    /// is a [`resume`](Self::resume). An upload of which nothing is held may be forgotten when the process ends.
     ///
     /// # Errors
     /// [`ChunkError::Busy`] when uploads take the room that `size` more bytes need, [`ChunkError::Full`] when something else

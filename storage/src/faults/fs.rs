@@ -37,6 +37,8 @@ pub enum FsCall {
     SetLen,
     /// [`File::sync_data`].
     SyncData,
+    /// [`Fs::free_bytes`].
+    FreeBytes,
 }
 
 /// A file system that fails to order. Gates have no effect on it.
@@ -116,6 +118,7 @@ impl Fs for FaultyFs {
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.script.count(FsCall::FreeBytes)?;
         self.inner.free_bytes(path)
     }
 }

@@ -32,7 +32,7 @@ proptest! {
 
     #[test]
     fn the_disk_does_what_the_model_does(taken in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(on_disk(taken));
     }
 }

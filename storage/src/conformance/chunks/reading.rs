@@ -155,7 +155,7 @@ pub(super) async fn list(fixture: &impl ChunkFixture) {
     let (empty, _) = start(&*cache, 10).await;
     let (open_one, _) = start_with(&*cache, b"held").await;
     let sealed = start_sealed(&*cache, b"sealed").await;
-    let all = BTreeMap::from([
+    let mut all = BTreeMap::from([
         (empty, (0, false)),
         (open_one, (4, false)),
         (sealed, (6, true)),
@@ -164,7 +164,11 @@ pub(super) async fn list(fixture: &impl ChunkFixture) {
     drop(cache);
 
     let cache = open(fixture).await;
-    assert_eq!(listed(&*cache, before).await, all);
+    let mut left = listed(&*cache, before).await;
+    // What nothing is held of may be forgotten.
+    left.remove(&empty);
+    all.remove(&empty);
+    assert_eq!(left, all);
     cache.remove(open_one).await.expect("it can be removed");
     assert!(!listed(&*cache, before).await.contains_key(&open_one));
 }
