@@ -238,12 +238,15 @@ pub(crate) async fn run(
                 drop(cache);
                 cache = open().await;
                 for model in &mut models {
-                    if let State::Open { held, generation } = model.state {
-                        model.state = State::Open {
+                    model.state = match model.state {
+                        // What nothing is held of is forgotten.
+                        State::Open { held: 0, .. } if !holds_last => State::Absent,
+                        State::Open { held, generation } => State::Open {
                             held,
                             generation: generation.filter(|_| holds_last),
-                        };
-                    }
+                        },
+                        state => state,
+                    };
                 }
             }
         }

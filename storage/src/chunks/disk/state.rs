@@ -105,13 +105,15 @@ impl Locked {
 
     /// Goes on with nothing held and the room reserved.
     fn begin(&mut self, size: u64) -> Hold {
+        // It may have been opened before by a process that has ended, and be forgotten.
+        let generation = self.inner.era + 1;
         *self.state = State::Open(Open {
             part: Part::new(self.upload, size, self.inner.records.take()),
-            generation: 1,
+            generation,
             touched: SystemTime::now(),
         });
         Hold {
-            generation: 1,
+            generation,
             held: 0,
         }
     }
