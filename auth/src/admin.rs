@@ -35,9 +35,7 @@ pub async fn create(
 ) -> Result<UserId, CreateError> {
     let users = users::open(database_url).await.map_err(OpenError::from)?;
     users.prepare().await.map_err(OpenError::from)?;
-    let passwords = Passwords::new(&config.passwords)
-        .await
-        .map_err(OpenError::from)?;
+    let passwords = Passwords::new(&config.passwords).map_err(OpenError::from)?;
     let id = create_account(&*users, &passwords, name, password, Role::Admin).await?;
     tracing::info!(user_id = %id, "created an admin");
     Ok(id)

@@ -7,7 +7,7 @@ use crate::config::PasswordConfig;
 use argon::{Argon, Memory};
 use pool::{PoolError, WorkPool};
 use secrecy::{ExposeSecret, SecretString};
-use std::{ops::RangeInclusive, time::Duration};
+use std::ops::RangeInclusive;
 
 /// The allowed lengths of a password, in bytes.
 const LENGTH: RangeInclusive<usize> = 8..=1024;
@@ -16,7 +16,7 @@ const LENGTH: RangeInclusive<usize> = 8..=1024;
 pub(crate) struct Passwords {
     argon: Argon,
     pool: WorkPool<Memory>,
-    /// The hash of nobody's password, verified in place of that of an unknown user.
+    /// The hash of nobody's password, verified in place of that of an unknown user: as costly as another.
     decoy: SecretString,
 }
 
@@ -47,21 +47,14 @@ impl From<PoolError> for PasswordError {
 }
 
 impl Passwords {
-    /// Takes over the cost of a hash and computes the first one.
-    pub(crate) async fn new(config: &PasswordConfig) -> Result<Self, PasswordError> {
+    /// Takes over the cost of a hash. Nothing is hashed: its memory is taken when somebody logs in.
+    pub(crate) fn new(config: &PasswordConfig) -> Result<Self, PasswordError> {
         let kib = u32::try_from(config.memory.0 >> 10).unwrap_or(u32::MAX);
         let argon = Argon::new(kib, config.iterations, config.lanes)?;
-        let pool = WorkPool::new(config.parallel, config.max_waiting);
-        let hasher = argon.clone();
-        let decoy = pool
-            .run(move |memory| hasher.hash(b"nobody's password", memory))
-            .await??;
-        // Nobody need log in for hours.
-        pool.let_go(Duration::ZERO);
         Ok(Self {
+            decoy: argon.decoy()?.into(),
+            pool: WorkPool::new(config.parallel, config.max_waiting),
             argon,
-            pool,
-            decoy: decoy.into(),
         })
     }
 
@@ -124,12 +117,12 @@ mod tests {
             parallel: 1,
             ..PasswordConfig::default()
         };
-        Passwords::new(&config).await.unwrap()
+        Passwords::new(&config).unwrap()
     }
 
     #[tokio::test]
     async fn the_default_is_what_owasp_recommends() {
-        let passwords = Passwords::new(&PasswordConfig::default()).await.unwrap();
+        let passwords = Passwords::new(&PasswordConfig::default()).unwrap();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         let cost = "$argon2id$v=19$m=19456,t=2,p=1$";
         assert!(
@@ -141,6 +134,8 @@ mod tests {
             passwords.decoy.expose_secret().starts_with(cost),
             "an unknown user must cost the same"
         );
+        let lengths = [&hash, &passwords.decoy].map(|hash| hash.expose_secret().len());
+        assert_eq!(lengths[0], lengths[1], "the output is as long");
     }
 
     #[tokio::test]
@@ -209,7 +204,7 @@ mod tests {
             ..PasswordConfig::default()
         };
         assert!(matches!(
-            Passwords::new(&config).await,
+            Passwords::new(&config),
             Err(PasswordError::Cost(_))
         ));
     }

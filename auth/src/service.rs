@@ -45,7 +45,7 @@ impl Auth {
     /// `config` is impossible.
     pub async fn open(config: Config, database_url: &str) -> Result<Self, OpenError> {
         let users = users::open(database_url).await?;
-        let passwords = Passwords::new(&config.passwords).await?;
+        let passwords = Passwords::new(&config.passwords)?;
         let auth = Self {
             users,
             passwords: Arc::new(passwords),

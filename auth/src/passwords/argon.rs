@@ -40,6 +40,18 @@ impl Argon {
     ) -> Result<String, PasswordError> {
         let salt = Salt::generate();
         let output = derive(self.params.clone(), password, &salt, memory)?;
+        self.format(salt, output)
+    }
+
+    /// The PHC string of a password that does not exist: its output is random. Verifying it costs as much as any other.
+    pub(crate) fn decoy(&self) -> Result<String, PasswordError> {
+        // Salts are random, too; two of them are as long as an output.
+        let (half, other) = (Salt::generate(), Salt::generate());
+        let output = Output::new(&[half.as_ref(), other.as_ref()].concat()).map_err(failed)?;
+        self.format(Salt::generate(), output)
+    }
+
+    fn format(&self, salt: Salt, output: Output) -> Result<String, PasswordError> {
         let hash = PasswordHash {
             algorithm: Algorithm::Argon2id.ident(),
             version: Some(Version::V0x13.into()),

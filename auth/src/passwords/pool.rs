@@ -73,7 +73,7 @@ impl<S: Default + Send + 'static> WorkPool<S> {
     }
 
     /// Lets go of workspaces that nobody has used for so long.
-    pub(crate) fn let_go(&self, rest: Duration) {
+    fn let_go(&self, rest: Duration) {
         let is_resting = |(_, since): &mut (S, Instant)| since.elapsed() >= rest;
         let resting: Vec<_> = lock(&self.idle).extract_if(.., is_resting).collect();
         // Not under the lock: the system takes its time.
