@@ -3,6 +3,7 @@
 //! Their settings are the files in `bench/peers`, where the script that installs them is too. None of them syncs what it has
 //! confirmed, and none computes a digest.
 
+pub(crate) mod centrifugo;
 mod download;
 mod http;
 mod nats;

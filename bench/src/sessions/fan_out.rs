@@ -1,7 +1,7 @@
 //! One notification to ten thousand sockets of one user, beside a raw loop that writes as many bytes to as many sockets.
 
 use super::{
-    blocking,
+    blocking, centrifugo,
     server::{self, Server},
     swarm::{Post, Script, Swarm, frames},
 };
@@ -21,35 +21,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SOCKETS: usize = 10_000;
+pub(super) const SOCKETS: usize = 10_000;
 
 /// Things that are told of in a round.
-const CAUSES: usize = 20;
+pub(super) const CAUSES: usize = 20;
 
 /// Time after each, so that the next finds everyone idle.
-const PAUSE: Duration = Duration::from_millis(150);
+pub(super) const PAUSE: Duration = Duration::from_millis(150);
 
 const FILE_BYTES: usize = 1024;
 
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 const fn figure(name: &'static str, unit: &'static str, digits: usize) -> Figure {
     Figure { name, unit, digits }
 }
 
 /// From the moment when the first socket had it.
-const P50: Figure = figure("p50 from the first", "ms", 1);
-const P99: Figure = figure("p99 from the first", "ms", 1);
-const MAX: Figure = figure("max from the first", "ms", 1);
+pub(super) const P50: Figure = figure("p50 from the first", "ms", 1);
+pub(super) const P99: Figure = figure("p99 from the first", "ms", 1);
+pub(super) const MAX: Figure = figure("max from the first", "ms", 1);
 /// From sending what causes it.
-const P50_CAUSE: Figure = figure("p50 from the cause", "ms", 1);
-const P99_CAUSE: Figure = figure("p99 from the cause", "ms", 1);
+pub(super) const P50_CAUSE: Figure = figure("p50 from the cause", "ms", 1);
+pub(super) const P99_CAUSE: Figure = figure("p99 from the cause", "ms", 1);
 /// From the cause until the last socket had heard everything; of Sluice two notifications, the second one of the file's being stored.
-const ALL: Figure = figure("all heard", "ms", 1);
+pub(super) const ALL: Figure = figure("all heard", "ms", 1);
 /// CPU time of the server for a notification, all sockets.
-const CPU: Figure = figure("cpu per notification", "ms", 1);
+pub(super) const CPU: Figure = figure("cpu per notification", "ms", 1);
 /// The same of the load generator.
-const OWN_CPU: Figure = figure("generator cpu per notification", "ms", 1);
+pub(super) const OWN_CPU: Figure = figure("generator cpu per notification", "ms", 1);
 
 /// The scenario.
 pub(super) struct FanOut;
@@ -70,6 +70,7 @@ impl Scenario for FanOut {
         vec![
             Box::new(Row { is_floor: false }),
             Box::new(Row { is_floor: true }),
+            Box::new(centrifugo::Told::default()),
         ]
     }
 }

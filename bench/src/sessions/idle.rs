@@ -1,12 +1,13 @@
 //! What a session costs that does nothing: fresh, and a minute after it has sent a file.
 
 use super::{
-    blocking,
+    blocking, centrifugo,
     server::{self, Server},
     swarm::{Post, Script, Swarm, frames},
 };
 use crate::{
     Result,
+    accounting::Cost,
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     upload::body::Body,
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-const SESSIONS: usize = 10_000;
+pub(super) const SESSIONS: usize = 10_000;
 
 /// Users that share the fresh sessions; a user may have a thousand.
 const SESSIONS_PER_USER: usize = 500;
@@ -23,9 +24,9 @@ const SESSIONS_PER_USER: usize = 500;
 const FILE_BYTES: usize = 2 << 20;
 
 /// Sockets that connect, or send, side by side.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
-const REST: Duration = Duration::from_secs(60);
+pub(super) const REST: Duration = Duration::from_secs(60);
 
 const PER_SESSION: Figure = Figure {
     name: "RSS per session",
@@ -88,10 +89,14 @@ impl Scenario for Idle {
     }
 
     fn contenders(&self, _lab: &Lab) -> Vec<Box<dyn Contender>> {
-        vec![Box::new(Sluice {
+        let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Sluice {
             uploads: self.uploads,
             warm: false,
-        })]
+        })];
+        if !self.uploads {
+            contenders.push(Box::new(centrifugo::Idle::default()));
+        }
+        contenders
     }
 }
 
@@ -134,18 +139,23 @@ impl Contender for Sluice {
         let cost = meter.stop()?;
         drop(swarm);
         server.running.servers.end().await;
-        Ok(Sample::default()
-            .with(
-                PER_SESSION,
-                kib(cost.rss.saturating_sub(before)) / count(sessions),
-            )
-            .with(BEFORE, kib(before) / 1024.0)
-            .with(AFTER, kib(cost.rss) / 1024.0)
-            .with(
-                CPU_IDLE,
-                1e3 * cost.cpu.as_secs_f64() / cost.wall.as_secs_f64(),
-            ))
+        Ok(sample(sessions, before, &cost))
     }
+}
+
+/// What so many sessions cost a server that had so much memory before them.
+pub(super) fn sample(sessions: usize, before: u64, cost: &Cost) -> Sample {
+    Sample::default()
+        .with(
+            PER_SESSION,
+            kib(cost.rss.saturating_sub(before)) / count(sessions),
+        )
+        .with(BEFORE, kib(before) / 1024.0)
+        .with(AFTER, kib(cost.rss) / 1024.0)
+        .with(
+            CPU_IDLE,
+            1e3 * cost.cpu.as_secs_f64() / cost.wall.as_secs_f64(),
+        )
 }
 
 /// What the sessions do.

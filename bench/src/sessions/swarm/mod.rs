@@ -41,6 +41,7 @@ pub(crate) struct Swarm {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     scratch: Vec<u8>,
     server: SocketAddr,
+    upgrade: Bytes,
 }
 
 /// One socket.
@@ -80,7 +81,14 @@ impl Swarm {
             timers: BinaryHeap::new(),
             scratch: vec![0; READ],
             server,
+            upgrade: frames::upgrade(),
         })
+    }
+
+    /// With another request that makes a connection a WebSocket.
+    pub(crate) fn with_upgrade(mut self, upgrade: Bytes) -> Self {
+        self.upgrade = upgrade;
+        self
     }
 
     /// Sockets, open or being opened.
@@ -147,7 +155,7 @@ impl Swarm {
             stream,
             is_open: false,
             partial: Vec::new(),
-            outgoing: VecDeque::from([frames::upgrade()]),
+            outgoing: VecDeque::from([self.upgrade.clone()]),
         });
         Ok(())
     }
