@@ -22,6 +22,13 @@ pub fn file(path: &Path, patience: Duration) -> SqliteConnectOptions {
         .busy_timeout(patience)
 }
 
+/// The same file for one of several connections that only read. Each keeps little of it in memory, 512 KiB: nearly all of it is in
+/// the system's cache, and every connection of every file would fill up what it may.
+#[must_use]
+pub fn for_readers(file: SqliteConnectOptions) -> SqliteConnectOptions {
+    file.pragma("query_only", "on").pragma("cache_size", "-512")
+}
+
 /// Opens `connections` to a file at most, each when it is needed. `pool` may set what else a pool can be told.
 ///
 /// # Errors

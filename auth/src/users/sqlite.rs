@@ -38,7 +38,7 @@ impl SqliteUsers {
         let file = sqlite::file(path, BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
         let writer = sqlite::connect(pool.clone(), 1, file.clone(), BUSY_TIMEOUT).await?;
-        let read_only = file.pragma("query_only", "ON");
+        let read_only = sqlite::for_readers(file);
         let readers = sqlite::connect(pool, READERS, read_only, BUSY_TIMEOUT).await?;
         Ok(Self { writer, readers })
     }

@@ -2,7 +2,10 @@
 
 use super::{Hint, encode};
 use bytes::Bytes;
-use protocol::{Topic, upload::LogPage};
+use protocol::{
+    Topic,
+    upload::{LogHead, LogPage},
+};
 use std::sync::Arc;
 
 /// How far one session has come in one topic.
@@ -49,6 +52,11 @@ impl Cursor {
         {
             self.sent = hint.offset;
         }
+    }
+
+    /// Whether the client has not been sent everything up to this head.
+    pub(super) fn lacks(&self, head: &LogHead) -> bool {
+        *self.epoch != *head.epoch || self.sent < head.head
     }
 
     /// Learns what the cursor before it knew of the log.

@@ -6,7 +6,10 @@ use crate::socket::{
     event::{Event, Feed},
     outlet::Offer,
 };
-use protocol::{Topic, upload::LogPage};
+use protocol::{
+    Topic,
+    upload::{LogHead, LogPage},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One session's ear.
@@ -70,7 +73,10 @@ impl Ear {
 
     /// Notes the place that the ear has among those that hear a log, which [`forget`](Self::forget) answers.
     pub(super) fn remember(&self, log: &Arc<str>, slot: usize) {
-        self.lock().topics.push(Listening {
+        let mut state = self.lock();
+        // Of thousands of sessions each has one or two topics.
+        state.topics.reserve_exact(1);
+        state.topics.push(Listening {
             log: log.clone(),
             slot,
             heard: Heard::Early(None),
@@ -133,6 +139,17 @@ impl Ear {
             // A session that is gone needs nothing any more.
             let _ = self.feed.send(Event::Behind);
         }
+    }
+
+    /// Whether the session would learn from this head that it has missed something.
+    pub(super) fn lacks(&self, head: &LogHead) -> bool {
+        let mut state = self.lock();
+        state
+            .find(&head.log)
+            .is_some_and(|listening| match &listening.heard {
+                Heard::From(cursor) => cursor.lacks(head),
+                Heard::Early(_) => true,
+            })
     }
 
     /// Begins to send: the client was told that the topic is heard. Whoever subscribes once more begins anew.

@@ -1,6 +1,7 @@
 //! Who hears which log.
 
 use super::Ear;
+use protocol::upload::LogHead;
 use std::{collections::HashMap, sync::Arc};
 use storage::events::Shard;
 
@@ -100,6 +101,12 @@ impl Listeners {
         (end < slots.len()).then_some(end)
     }
 
+    /// Whether any of those who hear a log would learn something from this head.
+    pub(super) fn lacks(&self, head: &LogHead) -> bool {
+        let ears = self.logs.get(&*head.log);
+        ears.is_some_and(|ears| ears.slots.iter().flatten().any(|ear| ear.lacks(head)))
+    }
+
     /// The logs that are listened to.
     pub(super) fn present(&self) -> Vec<Arc<str>> {
         self.logs.keys().cloned().collect()
@@ -119,6 +126,10 @@ impl Ears {
                 slot
             }
             None => {
+                if self.slots.is_empty() {
+                    // Most often nobody else will hear the log.
+                    self.slots.reserve_exact(1);
+                }
                 self.slots.push(Some(ear));
                 self.slots.len() - 1
             }

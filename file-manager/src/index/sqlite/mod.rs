@@ -60,7 +60,7 @@ impl SqliteIndex {
             .await
             .map_err(|error| IndexError::Unavailable(error.to_string()))?;
         drop(connection);
-        let read_only = file.pragma("query_only", "on");
+        let read_only = sqlite::for_readers(file);
         let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT)
             .await
             .map_err(unavailable)?;

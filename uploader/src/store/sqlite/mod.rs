@@ -32,7 +32,7 @@ pub(super) async fn open(
     let file = sqlite::file(path, BUSY_TIMEOUT);
     let mut db = file.clone().create_if_missing(true).connect().await?;
     migrations::run_on_sqlite(&mut db, STEPS).await?;
-    let read_only = file.clone().read_only(true);
+    let read_only = sqlite::for_readers(file.clone().read_only(true));
     let pool = SqlitePoolOptions::new();
     let readers = sqlite::connect(pool, readers.get(), read_only, BUSY_TIMEOUT).await?;
     let engine = Engine { file, readers };
