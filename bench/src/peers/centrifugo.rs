@@ -14,6 +14,9 @@ use std::{fs, path::Path, path::PathBuf, process::Command};
 /// What connects: over a socket that is open, connect and listen to the channel.
 const HELLO: &str = "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"bench\"}}";
 
+/// Its question whether a client lives, which is answered alike.
+pub(crate) const PING: &[u8] = b"{}";
+
 /// The program, and the settings that its version reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Centrifugo {
@@ -77,6 +80,11 @@ pub(crate) fn hello() -> Bytes {
     let mut frame = vec![0x81, 0x80 | HELLO.len() as u8, 0, 0, 0, 0];
     frame.extend_from_slice(HELLO.as_bytes());
     frame.into()
+}
+
+/// The answer to its question whether the client lives, as a frame.
+pub(crate) fn pong() -> Bytes {
+    Bytes::from_static(b"\x81\x82\0\0\0\0{}")
 }
 
 /// The HTTP request that tells everyone who listens something as long as this.

@@ -20,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is told, about as long as one of Sluice's notifications.
-const TEXT_BYTES: usize = 300;
+/// What is told: with what Centrifugo puts around it as long as one of Sluice's notifications.
+const TEXT_BYTES: usize = 477;
 
 /// The server, once it is installed.
 #[derive(Default)]
@@ -63,6 +63,7 @@ impl Contender for Idle {
         let sessions = lab.size(idle::SESSIONS, 50);
         let folder = lab.scratch()?;
         let mut running = self.server.start(folder.path()).await?;
+        tokio::time::sleep(lab.size(idle::START, idle::START / 200)).await;
         let pids = accounting::tree(&running.servers.pids())?;
         let before = accounting::memory(&pids)?.now;
         let (mut swarm, _) = listen(running.address(), sessions).await?;
@@ -115,7 +116,8 @@ impl Contender for Told {
         let cost = meter.stop()?;
         drop(swarm);
         running.servers.end().await;
-        let each = |time: Duration| 1e3 * time.as_secs_f64() / f64::from(ears.causes);
+        let told = f64::from(ears.causes);
+        let each = |time: Duration| millis(time) / told;
         Ok(ears
             .sample()
             .with(fan_out::CPU, each(cost.cpu))
@@ -198,8 +200,10 @@ impl Script for Ears {
         post.send(centrifugo::hello());
     }
 
-    fn heard(&mut self, _: usize, text: &[u8], at: Instant, _: &mut Post<'_>) {
-        if centrifugo::is_told(text) {
+    fn heard(&mut self, _: usize, text: &[u8], at: Instant, post: &mut Post<'_>) {
+        if text == centrifugo::PING {
+            post.send(centrifugo::pong());
+        } else if centrifugo::is_told(text) {
             self.heard.push(at);
         } else if centrifugo::listens(text) {
             self.listening += 1;

@@ -28,6 +28,9 @@ pub(super) const AT_ONCE: usize = 64;
 
 pub(super) const REST: Duration = Duration::from_secs(60);
 
+/// Time for a server to give back what only its start needed: else that would make up for what sessions take.
+pub(super) const START: Duration = Duration::from_secs(20);
+
 const PER_SESSION: Figure = Figure {
     name: "RSS per session",
     unit: "KiB",
@@ -130,6 +133,7 @@ impl Contender for Sluice {
         let mut server =
             Server::start(lab, folder.path(), sessions.div_ceil(per_user), &[]).await?;
         let plan = Plan::new(&server, sessions, self.uploads)?;
+        tokio::time::sleep(lab.size(START, START / 200)).await;
         let before = server.rss()?;
         let address = server.address();
         let mut swarm = blocking(move || plan.open(Swarm::new(address)?)).await?;
