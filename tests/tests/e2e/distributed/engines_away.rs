@@ -79,7 +79,11 @@ async fn without_mongodb_files_are_held_up_to_the_bound_and_then_clients_wait() 
 async fn each_engine_is_killed_and_nothing_else_is_helped() {
     let engines = harmed().await;
     let mut site = Site::on(&engines.urls(), async |plan, _| plan).await;
-    for kind in Kind::ALL {
+    // RabbitMQ forgets a member of a quorum queue that was made less than a second before it is killed, and the queue stands still
+    // for ever. So its turn is the last one.
+    let kinds = [Kind::Redis, Kind::Postgres, Kind::MongoDb, Kind::RabbitMq];
+    assert_eq!(kinds.len(), Kind::ALL.len());
+    for kind in kinds {
         let account = site.account(&format!("ada-{}", kind.name())).await;
         let client = client_of(&account).await;
         let mut before = Vec::new();
