@@ -1,16 +1,20 @@
 //! What this service asks of the uploader, which knows every upload and every file that is not stored yet.
 
 use protocol::{
-    FileId, TenantId,
+    FileId, TenantId, TransferStatus,
     file::{FilePage, FileQuery},
-    upload::{StatusUpdated, UpdateStatus, Upload},
+    upload::{UpdateStatus, Upload},
 };
+use reports::Reports;
 use serde::Serialize;
 use service_kit::peer::{Peer, PeerError};
+
+mod reports;
 
 /// A client of the uploader.
 pub(crate) struct Uploader {
     peer: Peer,
+    reports: Reports,
 }
 
 #[derive(Serialize)]
@@ -22,17 +26,16 @@ struct PageQuery<'a> {
 
 impl Uploader {
     pub(crate) fn new(peer: Peer) -> Self {
-        Self { peer }
+        let reports = Reports::default();
+        Self { peer, reports }
     }
 
-    /// Reports how an attempt ended; answers the upload after it, or none if the uploader does not know it.
-    pub(crate) async fn report(&self, report: &UpdateStatus) -> Result<Option<Upload>, PeerError> {
-        let updated = known(
-            self.peer
-                .put_json::<_, StatusUpdated>("/file/update/status", report)
-                .await,
-        )?;
-        Ok(updated.map(|updated| updated.upload))
+    /// Reports how an attempt ended; answers the status of the upload after it, or none if the uploader does not know it.
+    pub(crate) async fn report(
+        &self,
+        report: &UpdateStatus,
+    ) -> Result<Option<TransferStatus>, PeerError> {
+        self.reports.send(&self.peer, report).await
     }
 
     /// The upload that brought a file, if there was one.

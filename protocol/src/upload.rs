@@ -235,6 +235,24 @@ pub struct StatusUpdated {
     pub upload: Upload,
 }
 
+/// File-manager → uploader `PUT /file/update/statuses`: how several attempts ended, [`MAX_REPORTS`] of them at most. Each is
+/// what it would be alone. Answers a [`StatusesUpdated`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatuses {
+    /// The reports.
+    pub reports: Vec<UpdateStatus>,
+}
+
+/// Reports that one call may have.
+pub const MAX_REPORTS: usize = 256;
+
+/// What the uploader made of several reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusesUpdated {
+    /// The status of each upload after it, in the order of the reports; none of one that the uploader does not know.
+    pub statuses: Vec<Option<TransferStatus>>,
+}
+
 /// Uploader `GET /notifications?topic=…&tenant=…&after=…&limit=…` (a [`LogQuery`]): a stretch of one topic's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPage {

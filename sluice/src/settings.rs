@@ -11,6 +11,7 @@ use service_kit::{
 use std::{
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 use storage::chunks::{ChunkOptions, Writes};
@@ -21,6 +22,9 @@ use storage::chunks::{ChunkOptions, Writes};
 pub struct Settings {
     /// What this process does; everything, if nothing else is said.
     pub roles: Vec<Role>,
+    /// Threads that the process works with. By default one per core; one per two cores if it plays only some roles, since others
+    /// share the machine with it then, and what wakes up on another core costs more than what waits a moment.
+    pub threads: Option<NonZeroUsize>,
     /// Where the public listener listens, in a process with the role gateway.
     pub listen: SocketAddr,
     /// The folder that holds everything that is kept in no other store.
@@ -53,6 +57,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             roles: Role::ALL.to_vec(),
+            threads: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             data: PathBuf::from("sluice-data"),
             stores: StoreUrls::default(),
@@ -186,6 +191,14 @@ const DEFAULT_INTERNAL: SocketAddr =
 const CLIENT_VARIABLES: [&str; 1] = ["SLUICE_SERVER"];
 
 impl Settings {
+    /// How many threads the process works with on so many cores.
+    #[must_use]
+    pub fn threads_on(&self, cores: usize) -> usize {
+        let plays_all = Role::ALL.iter().all(|role| self.roles.contains(role));
+        let usual = if plays_all { cores } else { cores.div_ceil(2) };
+        self.threads.map_or(usual.max(1), NonZeroUsize::get)
+    }
+
     /// Whether this process plays a role.
     #[must_use]
     pub fn plays(&self, role: Role) -> bool {
@@ -261,6 +274,16 @@ mod tests {
         .unwrap();
         assert_eq!(settings.listen.port(), 3);
         assert_eq!(settings.gateway.window_bytes.0, 4 << 20);
+    }
+
+    #[test]
+    fn a_process_with_some_roles_takes_half_of_the_cores() {
+        let threads = |settings: &Settings| [1, 2, 3, 8].map(|cores| settings.threads_on(cores));
+        assert_eq!(threads(&Settings::default()), [1, 2, 3, 8]);
+        let one_role = load(&[("SLUICE_ROLES", "gateway")], Vec::new()).unwrap();
+        assert_eq!(threads(&one_role), [1, 1, 2, 4]);
+        let told = load(&[("SLUICE_THREADS", "5")], Vec::new()).unwrap();
+        assert_eq!(threads(&told), [5; 4]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use protocol::upload::PersistFile;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 use storage::events::EventError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,13 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// than a process that is alive needs to queue it and note so.
 const QUEUEING_PATIENCE: Duration = Duration::from_secs(15);
 
+/// After how long an attempt that is in the queue is noted to be there. Most are resolved by then, and need no note; without
+/// one they are not taken for lost before [`QUEUEING_PATIENCE`].
+const NOTE_AFTER: Duration = Duration::from_secs(5);
+
+/// How many attempts are noted to be queued in one transaction.
+const NOTED: usize = 512;
+
 /// How often to look into the outbox although nothing was signalled, where others change it too.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,13 +45,43 @@ pub(crate) async fn run(
     uploader: &Uploader,
     shutdown: &CancellationToken,
 ) -> Result<(), StoreError> {
-    shutdown
-        .run_until_cancelled(relay(uploader))
-        .await
-        .unwrap_or(Ok(()))
+    let mut queued = VecDeque::new();
+    let relayed = shutdown.run_until_cancelled(relay(uploader, &mut queued));
+    match relayed.await {
+        Some(ended) => ended,
+        None => {
+            note(uploader, queued).await;
+            Ok(())
+        }
+    }
 }
 
-async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
+/// Notes what is in the queue before the process stops, so that nobody queues it again.
+async fn note(uploader: &Uploader, queued: VecDeque<(Timestamp, Queued)>) {
+    let mut queued: Vec<Queued> = queued.into_iter().map(|(_, queued)| queued).collect();
+    while !queued.is_empty() {
+        let rest = queued.split_off(queued.len().min(NOTED));
+        // Takes nothing.
+        let noting = Dispatch {
+            queued,
+            now: Timestamp::MIN,
+            lost_before: Timestamp::MIN,
+            unqueued_before: Timestamp::MIN,
+            max_in_flight: 0,
+            limit: 0,
+        };
+        if let Err(error) = uploader.store.dispatch(noting).await {
+            tracing::debug!(%error, "attempts that are in the queue may be queued again");
+            return;
+        }
+        queued = rest;
+    }
+}
+
+async fn relay(
+    uploader: &Uploader,
+    queued: &mut VecDeque<(Timestamp, Queued)>,
+) -> Result<(), StoreError> {
     if !uploader.events.durable() {
         // Whatever was queued before this process began is lost with the one before.
         let again = insist(|| uploader.store.forget_dispatches(), store_is_closed).await?;
@@ -52,21 +89,23 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
             tracing::info!(attempts = again, "queueing again what was not resolved");
         }
     }
-    let mut queued = Vec::new();
     loop {
         let looked = Instant::now();
-        let dispatch = || uploader.store.dispatch(next(uploader, &queued));
+        let noted = to_note(queued, uploader.clock.now());
+        let dispatch = || uploader.store.dispatch(next(uploader, noted.clone()));
         let taken = insist(dispatch, store_is_closed).await?;
+        queued.drain(..noted.len());
         let full = taken.work.len() >= BATCH as usize;
         let due = next_due(uploader, &taken);
         match queue(uploader, taken.work).await {
-            Ok(attempts) => queued = attempts,
+            Ok(attempts) => queued.extend(attempts),
             // The process is stopping; the next one queues it all again.
             Err(_) => return Ok(()),
         }
         if !full {
             tokio::select! {
                 () = uploader.signals.outbox.notified() => {}
+                () = uploader.signals.room.notified(), if taken.is_full => {}
                 () = sleep_until(uploader, due) => {}
                 () = look_again(uploader) => {}
             }
@@ -75,8 +114,16 @@ async fn relay(uploader: &Uploader) -> Result<(), StoreError> {
     }
 }
 
+/// Those of the attempts in the queue that it is time to note, the first ones.
+fn to_note(queued: &VecDeque<(Timestamp, Queued)>, now: Timestamp) -> Vec<Queued> {
+    let until = clock::before(now, NOTE_AFTER);
+    let first = queued.iter().take(NOTED);
+    let first = first.take_while(|(since, _)| *since <= until);
+    first.map(|(_, queued)| *queued).collect()
+}
+
 /// What to take from the outbox now, after these attempts were queued.
-fn next(uploader: &Uploader, queued: &[Queued]) -> Dispatch {
+fn next(uploader: &Uploader, queued: Vec<Queued>) -> Dispatch {
     let now = uploader.clock.now();
     // A queue that lives and dies with this process needs no proof that it has the attempts.
     let unqueued_before = if uploader.events.durable() {
@@ -85,7 +132,7 @@ fn next(uploader: &Uploader, queued: &[Queued]) -> Dispatch {
         Timestamp::MIN
     };
     Dispatch {
-        queued: queued.to_vec(),
+        queued,
         now,
         lost_before: clock::before(now, patience(uploader)),
         unqueued_before,
@@ -129,8 +176,12 @@ async fn sleep_until(uploader: &Uploader, time: Option<Timestamp>) {
     tokio::time::sleep(wait.try_into().unwrap_or(Duration::ZERO)).await;
 }
 
-/// Queues attempts, for as long as it takes; fails only when the engine is closed. Answers those to be noted as queued.
-async fn queue(uploader: &Uploader, work: Vec<PersistFile>) -> Result<Vec<Queued>, EventError> {
+/// Queues attempts, for as long as it takes; fails only when the engine is closed. Answers those to be noted as queued, and
+/// since when they are.
+async fn queue(
+    uploader: &Uploader,
+    work: Vec<PersistFile>,
+) -> Result<Vec<(Timestamp, Queued)>, EventError> {
     if work.is_empty() {
         return Ok(Vec::new());
     }
@@ -141,9 +192,13 @@ async fn queue(uploader: &Uploader, work: Vec<PersistFile>) -> Result<Vec<Queued
     if !uploader.events.durable() {
         return Ok(Vec::new());
     }
-    let queued = work.iter().map(|work| Queued {
-        upload: work.upload.upload_id,
-        attempt: work.attempt,
+    let now = uploader.clock.now();
+    let queued = work.iter().map(|work| {
+        let queued = Queued {
+            upload: work.upload.upload_id,
+            attempt: work.attempt,
+        };
+        (now, queued)
     });
     Ok(queued.collect())
 }

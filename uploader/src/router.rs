@@ -14,6 +14,7 @@ pub fn router(uploader: Uploader) -> Router {
         .route("/uploads/{id}/end", post(uploads::end::handle))
         .route("/file/upload", post(uploads::submit::handle))
         .route("/file/update/status", put(uploads::report::handle))
+        .route("/file/update/statuses", put(uploads::report::handle_all))
         .route("/files/{id}", get(files::show))
         .route("/notifications", get(notifications::log))
         .route("/notifications/heads", get(notifications::heads))

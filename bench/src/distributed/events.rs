@@ -21,13 +21,16 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
-use protocol::upload::{AttemptOutcome, PersistFile, StatusUpdated, UpdateStatus};
+use protocol::upload::{
+    AttemptOutcome, PersistFile, StatusesUpdated, UpdateStatus, UpdateStatuses,
+};
 use service_kit::{
     internal::Keys,
     peer::{Peer, PeerConfig},
@@ -38,6 +41,9 @@ use tokio::task::JoinSet;
 
 /// Reports under way at once, and messages that a consumer holds.
 const HELD: u16 = 256;
+
+/// Reports of one call at most. The file-manager, too, has those share a call that wait while others are under way.
+const TOGETHER: usize = 64;
 
 /// Messages that may be unconfirmed.
 const WINDOW: usize = 256;
@@ -175,31 +181,45 @@ impl StandIn {
     }
 
     async fn consume(self, channel: Channel, files: usize) -> Result<()> {
-        let mut deliveries = consumer(&channel, self.queue.clone()).await?;
+        let deliveries = consumer(&channel, self.queue.clone()).await?;
+        let mut deliveries = deliveries.ready_chunks(TOGETHER);
         let mut reports: JoinSet<Result<()>> = JoinSet::new();
-        for _ in 0..files {
-            let delivery = deliveries.next().await.ok_or("the queue ended")??;
-            let uploader = self.uploader.clone();
-            reports.spawn(async move {
-                let work: PersistFile = serde_json::from_slice(&delivery.data)?;
-                let outcome = AttemptOutcome::UploadedSuccessfully {
-                    stored_at: Timestamp::now(),
-                };
-                let report = UpdateStatus {
-                    upload_id: work.upload.upload_id,
-                    attempt: work.attempt,
-                    outcome,
-                };
-                let _: StatusUpdated = uploader.put_json("/file/update/status", &report).await?;
-                delivery.acker.ack(BasicAckOptions::default()).await?;
-                Ok(())
-            });
+        let mut reported = 0;
+        while reported < files {
+            let together = deliveries.next().await.ok_or("the queue ended")?;
+            let together = together.into_iter().collect::<Result<Vec<_>, _>>()?;
+            reported += together.len();
+            reports.spawn(report(self.uploader.clone(), together));
         }
         while let Some(report) = reports.join_next().await {
             report??;
         }
         Ok(())
     }
+}
+
+async fn report(uploader: Peer, deliveries: Vec<Delivery>) -> Result<()> {
+    let of = |delivery: &Delivery| {
+        let work: PersistFile = serde_json::from_slice(&delivery.data)?;
+        let outcome = AttemptOutcome::UploadedSuccessfully {
+            stored_at: Timestamp::now(),
+        };
+        Ok(UpdateStatus {
+            upload_id: work.upload.upload_id,
+            attempt: work.attempt,
+            outcome,
+        })
+    };
+    let reports = deliveries.iter().map(of).collect::<Result<_>>()?;
+    let reports = UpdateStatuses { reports };
+    let updated: StatusesUpdated = uploader.put_json("/file/update/statuses", &reports).await?;
+    if updated.statuses.len() != deliveries.len() {
+        return Err("not all reports were answered".into());
+    }
+    for delivery in deliveries {
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
 }
 
 struct Floor {

@@ -9,7 +9,7 @@ use crate::{
 use jiff::Timestamp;
 use protocol::{
     TransferStatus,
-    upload::{AttemptOutcome, PersistFile, UpdateStatus, Upload},
+    upload::{AttemptOutcome, PersistFile, UpdateStatus},
 };
 use service_kit::request_id::RequestId;
 use std::{fmt::Display, time::Instant};
@@ -85,9 +85,8 @@ impl Persist<'_> {
     async fn run(&self, turn: Option<OwnedSemaphorePermit>) -> Result<(), Stopping> {
         let begun = Instant::now();
         let outcome = self.store(turn).await?;
-        let upload = self.report(&outcome).await?;
+        let status = self.report(&outcome).await?;
         note(&outcome);
-        let status = upload.map(|upload| upload.status);
         match outcome {
             AttemptOutcome::UploadedSuccessfully { .. } => self.settle(status).await?,
             AttemptOutcome::UploadFailed { .. } => self.take_back_if_ended(status).await?,
@@ -231,8 +230,8 @@ impl Persist<'_> {
         .await
     }
 
-    /// Tells the uploader; answers the upload as it stands then, or none if the uploader does not know it.
-    async fn report(&self, outcome: &AttemptOutcome) -> Result<Option<Upload>, Stopping> {
+    /// Tells the uploader; answers how the upload stands then, or none if the uploader does not know it.
+    async fn report(&self, outcome: &AttemptOutcome) -> Result<Option<TransferStatus>, Stopping> {
         let report = UpdateStatus {
             upload_id: self.event.upload.upload_id,
             attempt: self.event.attempt,

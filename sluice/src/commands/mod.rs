@@ -16,7 +16,8 @@ mod status;
 mod upload;
 
 use clap::Subcommand;
-use std::{fmt::Display, io::Write, process::ExitCode};
+use std::{fmt::Display, io::Write, num::NonZeroUsize, process::ExitCode};
+use tokio::runtime::Runtime;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -37,25 +38,18 @@ pub(crate) enum Command {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(format!("can't start threads: {error}")),
-    };
     let done = match command {
-        Command::Serve(serve) => runtime
-            .block_on(Box::pin(serve.run()))
-            .map_err(|error| error.to_string()),
-        Command::Admin(admin) => runtime
-            .block_on(admin.run())
-            .map_err(|error| error.to_string()),
-        Command::Health(health) => runtime
-            .block_on(health.run())
-            .map_err(|error| error.to_string()),
+        Command::Serve(serve) => run_server(&serve),
+        Command::Admin(admin) => runtime(cores()).and_then(|runtime| {
+            let done = runtime.block_on(admin.run());
+            done.map_err(|error| error.to_string())
+        }),
+        Command::Health(health) => runtime(cores()).and_then(|runtime| {
+            let done = runtime.block_on(health.run());
+            done.map_err(|error| error.to_string())
+        }),
         Command::Config(config) => config.run().map_err(|error| error.to_string()),
-        Command::Client(command) => return run_client(runtime, *command),
+        Command::Client(command) => return run_client(*command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +57,18 @@ pub(crate) fn run(command: Command) -> ExitCode {
     }
 }
 
-fn run_client(runtime: tokio::runtime::Runtime, command: client::ClientCommand) -> ExitCode {
+fn run_server(serve: &serve::Serve) -> Result<(), String> {
+    let settings = serve.load().map_err(|error| error.to_string())?;
+    let runtime = runtime(settings.threads_on(cores()))?;
+    let done = runtime.block_on(Box::pin(serve::run(settings)));
+    done.map_err(|error| error.to_string())
+}
+
+fn run_client(command: client::ClientCommand) -> ExitCode {
+    let runtime = match runtime(cores()) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(error),
+    };
     let done = runtime.block_on(Box::pin(command.run()));
     // A file may still be read or hashed whose upload was interrupted: nobody needs to wait for that.
     runtime.shutdown_background();
@@ -74,6 +79,19 @@ fn run_client(runtime: tokio::runtime::Runtime, command: client::ClientCommand) 
             failure.exit.into()
         }
     }
+}
+
+fn runtime(threads: usize) -> Result<Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("can't start threads: {error}"))
+}
+
+/// How many cores this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 fn fail(error: impl Display) -> ExitCode {

@@ -38,8 +38,6 @@ pub(crate) struct SettingsFlags {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -73,27 +71,31 @@ impl SettingsFlags {
 }
 
 impl Serve {
-    /// Runs a server until it is stopped.
-    pub(crate) async fn run(self) -> Result<(), ServeError> {
+    /// The effective settings.
+    pub(crate) fn load(&self) -> Result<Settings, ConfigError> {
         let roles: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
         let roles = (!roles.is_empty()).then(|| ("roles", roles.join(",")));
-        let settings = self.settings.load_with(roles.into_iter().collect())?;
-        telemetry::init(
-            "sluice",
-            &settings.log,
-            std::env::var("RUST_LOG").ok().as_deref(),
-        )?;
-        let metrics = Metrics::install(BuildInfo {
-            name: "sluice",
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("SLUICE_REVISION").unwrap_or("unknown"),
-        })?;
-        let stores = Stores::new(&settings);
-        let mut server = Box::pin(Server::start(settings.clone(), stores, Some(metrics))).await?;
-        server.handle_signals()?;
-        welcome(&server, &settings);
-        Ok(server.run().await?)
+        self.settings.load_with(roles.into_iter().collect())
     }
+}
+
+/// Runs a server until it is stopped.
+pub(crate) async fn run(settings: Settings) -> Result<(), ServeError> {
+    telemetry::init(
+        "sluice",
+        &settings.log,
+        std::env::var("RUST_LOG").ok().as_deref(),
+    )?;
+    let metrics = Metrics::install(BuildInfo {
+        name: "sluice",
+        version: env!("CARGO_PKG_VERSION"),
+        revision: option_env!("SLUICE_REVISION").unwrap_or("unknown"),
+    })?;
+    let stores = Stores::new(&settings);
+    let mut server = Box::pin(Server::start(settings.clone(), stores, Some(metrics))).await?;
+    server.handle_signals()?;
+    welcome(&server, &settings);
+    Ok(server.run().await?)
 }
 
 /// Says where the server is and what to type next. On standard output, since it is what the command was asked for; a closed one

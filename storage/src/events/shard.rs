@@ -38,6 +38,13 @@ impl Shard {
         (0..=HASHED).map(Self)
     }
 
+    /// The shard of this number.
+    #[must_use]
+    pub fn at(index: usize) -> Option<Self> {
+        let index = u16::try_from(index).ok();
+        index.filter(|index| *index <= HASHED).map(Self)
+    }
+
     /// Its number, from 0.
     #[must_use]
     pub fn index(self) -> usize {
@@ -77,5 +84,7 @@ mod tests {
         assert_eq!(used.len(), usize::from(HASHED));
         assert!(!used.contains(&Shard::ADMIN));
         assert!(Shard::all().map(Shard::index).eq(0..Shard::COUNT));
+        assert!(Shard::all().eq((0..Shard::COUNT).filter_map(Shard::at)));
+        assert_eq!(Shard::at(Shard::COUNT), None);
     }
 }

@@ -115,6 +115,8 @@ pub struct Dispatched {
     pub next_due: Option<Timestamp>,
     /// When the oldest dispatched attempt was dispatched.
     pub oldest_dispatch: Option<Timestamp>,
+    /// Whether as many are dispatched as may be, so that others have to wait for reports.
+    pub is_full: bool,
 }
 
 /// How much waits in the outbox.

@@ -14,16 +14,20 @@ const MAX_NEWS: usize = 1024;
 pub struct Effects {
     /// Notifications committed, in order.
     pub news: Vec<Published>,
-    /// Whether the outbox changed.
+    /// Whether attempts were put into the outbox.
     pub outbox: bool,
+    /// Whether attempts were resolved, so that others may be dispatched.
+    pub room: bool,
 }
 
 /// The store's end of the signals.
 #[derive(Debug)]
 pub struct Signals {
     news: mpsc::Sender<Vec<Published>>,
-    /// Told when the outbox has changed.
+    /// Told when there is more in the outbox.
     pub outbox: Notify,
+    /// Told when fewer attempts are under way.
+    pub room: Notify,
 }
 
 impl Signals {
@@ -35,6 +39,7 @@ impl Signals {
             Self {
                 news,
                 outbox: Notify::new(),
+                room: Notify::new(),
             },
             told,
         )
@@ -44,6 +49,9 @@ impl Signals {
     pub fn committed(&self, effects: Effects) {
         if effects.outbox {
             self.outbox.notify_one();
+        }
+        if effects.room {
+            self.room.notify_one();
         }
         if !effects.news.is_empty() && self.news.try_send(effects.news).is_err() {
             metrics::counter!(crate::metric::NEWS_DROPPED).increment(1);

@@ -2,12 +2,16 @@
 
 use crate::{
     Uploader, clock,
-    error::{Failure, not_found},
+    error::{Failure, invalid, not_found},
     metric,
-    store::Change,
+    store::{Change, StoreError},
 };
 use axum::extract::State;
-use protocol::upload::{AttemptOutcome, StatusUpdated, UpdateStatus, Upload};
+use futures::future::{join_all, try_join_all};
+use protocol::upload::{
+    AttemptOutcome, MAX_REPORTS, StatusUpdated, StatusesUpdated, UpdateStatus, UpdateStatuses,
+    Upload,
+};
 use service_kit::problem::Json;
 use std::time::Duration;
 
@@ -16,25 +20,59 @@ pub(crate) async fn handle(
     State(uploader): State<Uploader>,
     Json(report): Json<UpdateStatus>,
 ) -> Result<Json<StatusUpdated>, Failure> {
-    let change = change(&uploader, &report);
+    let upload = apply(&uploader, &report).await?.ok_or_else(not_found)?;
+    free(&uploader, &upload).await;
+    Ok(Json(StatusUpdated { upload }))
+}
+
+/// `PUT /file/update/statuses`. The reports share a commit. If it fails, some of them may have been heard all the same.
+pub(crate) async fn handle_all(
+    State(uploader): State<Uploader>,
+    Json(UpdateStatuses { reports }): Json<UpdateStatuses>,
+) -> Result<Json<StatusesUpdated>, Failure> {
+    if reports.len() > MAX_REPORTS {
+        return Err(invalid(format!("a call has at most {MAX_REPORTS} reports")).into());
+    }
+    let applied = reports.iter().map(|report| apply(&uploader, report));
+    let uploads = try_join_all(applied).await?;
+    join_all(
+        uploads
+            .iter()
+            .flatten()
+            .map(|upload| free(&uploader, upload)),
+    )
+    .await;
+    let status = |upload: Option<Upload>| upload.map(|upload| upload.status);
+    Ok(Json(StatusesUpdated {
+        statuses: uploads.into_iter().map(status).collect(),
+    }))
+}
+
+/// Makes the change that a report asks for; answers the upload after it, if there is one.
+async fn apply(uploader: &Uploader, report: &UpdateStatus) -> Result<Option<Upload>, StoreError> {
+    let change = change(uploader, report);
     let outcome = outcome(&change);
     let applied = uploader
         .store
         .apply(report.upload_id, change, uploader.clock.now())
         .await?;
-    let applied = applied.ok_or_else(not_found)?;
+    let Some(applied) = applied else {
+        return Ok(None);
+    };
     let counted = if applied.changed { outcome } else { "stale" };
     metrics::counter!(metric::REPORTS, "outcome" => counted).increment(1);
     if applied.changed {
         note(&applied.upload);
     }
-    // Also after a report that repeats another: who made the first may have been cut off between the commit and this.
-    if applied.upload.status.is_final() {
-        uploader.free(report.upload_id).await;
+    Ok(Some(applied.upload))
+}
+
+/// Frees the bytes of an upload that has ended, also after a report that repeats another: who made the first may have been cut
+/// off between the commit and this.
+async fn free(uploader: &Uploader, upload: &Upload) {
+    if upload.status.is_final() {
+        uploader.free(upload.upload_id).await;
     }
-    Ok(Json(StatusUpdated {
-        upload: applied.upload,
-    }))
 }
 
 /// What a report on the present attempt would change.

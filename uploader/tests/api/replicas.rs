@@ -95,7 +95,7 @@ async fn what_is_queued_and_takes_long_is_not_queued_again() {
     let running = h.run();
     let slow = h.cached(&anna).await;
     assert_eq!(h.work().await.upload.upload_id, slow.upload_id);
-    // What the relay has queued, it notes when it takes the next.
+    // What the relay has queued, it notes at the latest when it stops.
     let other = h.cached(&anna).await;
     assert_eq!(h.work().await.upload.upload_id, other.upload_id);
     running.stop().await;

@@ -1,4 +1,4 @@
-//! `PUT /file/update/status`.
+//! `PUT /file/update/status` and `PUT /file/update/statuses`.
 
 use crate::support::{Harness, Running, caller, failure, meta, refused, success};
 use futures::future::join_all;
@@ -6,7 +6,7 @@ use protocol::{
     ErrorCode, Topic, TransferStatus, UploadId,
     event::FileEvent,
     identity::Caller,
-    upload::{AttemptOutcome, Upload},
+    upload::{AttemptOutcome, MAX_REPORTS, StatusesUpdated, UpdateStatus, UpdateStatuses, Upload},
 };
 use service_kit::config::Millis;
 use std::time::Duration;
@@ -38,6 +38,49 @@ async fn a_stored_file_is_told_of_once_and_its_bytes_are_freed() {
         ["file.cached", "file.uploaded_successfully"]
     );
     assert_eq!(h.sealed(file.upload_id).await, None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reports_of_one_call_are_each_what_they_would_be_alone() {
+    let h = Harness::new().await;
+    let anna = caller("anna");
+    let (stored, running) = storing(&h, &anna).await;
+    let failed = h.cached(&anna).await.upload_id;
+    h.work().await;
+    let of = |upload_id, attempt, outcome| UpdateStatus {
+        upload_id,
+        attempt,
+        outcome,
+    };
+    let reports = UpdateStatuses {
+        reports: vec![
+            of(failed, 1, failure(true)),
+            of(UploadId::new(), 1, success()),
+            of(stored.upload_id, 2, success()),
+            of(stored.upload_id, 1, success()),
+            of(stored.upload_id, 1, failure(true)),
+        ],
+    };
+    let updated: StatusesUpdated = h.put("/file/update/statuses", &reports).await.unwrap();
+    assert_eq!(
+        updated.statuses,
+        [
+            Some(TransferStatus::UploadFailed),
+            None,
+            Some(TransferStatus::Storing),
+            Some(TransferStatus::UploadedSuccessfully),
+            Some(TransferStatus::UploadedSuccessfully),
+        ]
+    );
+    for upload in [stored.upload_id, failed] {
+        assert_eq!(h.sealed(upload).await, None);
+    }
+    let too_many = UpdateStatuses {
+        reports: vec![of(failed, 1, success()); MAX_REPORTS + 1],
+    };
+    let refusal = h.put::<_, StatusesUpdated>("/file/update/statuses", &too_many);
+    assert_eq!(refusal.await.unwrap_err().status.as_u16(), 400);
     running.stop().await;
 }
 
@@ -227,11 +270,14 @@ async fn a_retry_waits_for_its_time() {
         h.upload(file.upload_id).await.status,
         TransferStatus::Retrying
     );
-    h.advance(Duration::from_secs(3600));
-    // The report wakes the relay, which finds that time has passed.
     h.report(other.upload_id, 1, success()).await.unwrap();
-    let work = h.work().await;
-    assert_eq!((work.upload.upload_id, work.attempt), (file.upload_id, 2));
+    h.advance(Duration::from_secs(3600));
+    // Another file wakes the relay, which finds that time has passed.
+    let last = h.cached(&anna).await.upload_id;
+    let mut taken =
+        [h.work().await, h.work().await].map(|work| (work.upload.upload_id, work.attempt));
+    taken.sort_unstable_by_key(|(_, attempt)| *attempt);
+    assert_eq!(taken, [(last, 1), (file.upload_id, 2)]);
     running.stop().await;
 }
 

@@ -280,6 +280,14 @@ impl Harness {
         problem_or(self.peer.get_json(path).await)
     }
 
+    pub(crate) async fn put<B: serde::Serialize, T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Problem> {
+        problem_or(self.peer.put_json(path, body).await)
+    }
+
     pub(crate) async fn log(&self, topic: Topic, tenant: &TenantId) -> LogPage {
         self.get(&format!(
             "/notifications?topic={topic}&tenant={tenant}&after=0&limit=1000"

@@ -34,49 +34,91 @@ fn length(parts: &[Bytes]) -> usize {
     parts.iter().map(Bytes::len).sum()
 }
 
-/// The document of chunk `n`, into which its parts are copied once. Drivers insist on an `ObjectId`; nothing looks a chunk up by it.
-pub(super) fn document(
-    file: FileId,
-    parts: &[Bytes],
-    fingerprint: Fingerprint,
-) -> Result<RawDocumentBuf, Error> {
-    let mut head = RawDocumentBuf::new();
-    head.append(cstr!("_id"), id(file, fingerprint.n));
-    head.append(cstr!("files_id"), file.to_string());
-    head.append(cstr!("n"), fingerprint.n);
-    head.append(cstr!("crc32c"), i64::from(fingerprint.crc32c));
-    head.append(cstr!("written"), DateTime::now());
-    with_data(&head, parts)
+/// A chunk in the making: its document (<https://bsonspec.org/spec.html>), to which content is copied as it comes, once. Made by
+/// the library it would be copied more than once. Drivers insist on an `ObjectId`; nothing looks a chunk up by it.
+pub(super) struct Growing {
+    n: i32,
+    document: Vec<u8>,
+    /// Where the data begin, behind their length and kind.
+    start: usize,
+    crc32c: u32,
 }
 
-/// The document `head` with these parts as its `data`: <https://bsonspec.org/spec.html>. Made by the library it would be copied
-/// more than once.
-fn with_data(head: &RawDocumentBuf, parts: &[Bytes]) -> Result<RawDocumentBuf, Error> {
-    const BINARY: u8 = 0x05;
-    const GENERIC: u8 = 0x00;
-    const END: u8 = 0x00;
-    let head = head.as_bytes();
-    let len = length(parts);
-    let mut bytes = Vec::with_capacity(head.len() + 16 + len);
-    // All but the end of the document, which begins with its length.
-    bytes.extend_from_slice(&head[..head.len() - 1]);
-    bytes.push(BINARY);
-    bytes.extend_from_slice(b"data\0");
-    bytes.extend_from_slice(&little_endian(len));
-    bytes.push(GENERIC);
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    bytes.push(END);
-    let total = little_endian(bytes.len());
-    bytes[..4].copy_from_slice(&total);
-    RawDocumentBuf::from_bytes(bytes)
+const BINARY: u8 = 0x05;
+const GENERIC: u8 = 0x00;
+const END: u8 = 0x00;
+
+/// More than a chunk's document has beside the data.
+const AROUND: usize = 256;
+
+impl Growing {
+    /// Chunk `n` of a file, without data yet; there will be `expected` bytes of them.
+    pub(super) fn new(file: FileId, n: i32, expected: usize) -> Self {
+        let mut head = RawDocumentBuf::new();
+        head.append(cstr!("_id"), id(file, n));
+        head.append(cstr!("files_id"), file.to_string());
+        head.append(cstr!("n"), n);
+        let mut document = Vec::with_capacity(AROUND + expected);
+        document.extend_from_slice(within(&head));
+        document.push(BINARY);
+        document.extend_from_slice(b"data\0");
+        document.extend_from_slice(&little_endian(0));
+        document.push(GENERIC);
+        Self {
+            n,
+            start: document.len(),
+            document,
+            crc32c: 0,
+        }
+    }
+
+    /// Bytes of data so far.
+    pub(super) fn len(&self) -> usize {
+        self.document.len() - self.start
+    }
+
+    /// Adds data, as far as a chunk has room for them; answers how many bytes.
+    pub(super) fn add(&mut self, data: &[u8]) -> usize {
+        let len = data.len().min(SIZE - self.len());
+        let data = &data[..len];
+        self.crc32c = crc32c::crc32c_append(self.crc32c, data);
+        self.document.extend_from_slice(data);
+        len
+    }
+
+    /// The document, and by what it is known again.
+    pub(super) fn finish(mut self) -> Result<(RawDocumentBuf, Fingerprint), Error> {
+        let (len, crc32c) = (self.len(), self.crc32c);
+        let mut tail = RawDocumentBuf::new();
+        tail.append(cstr!("crc32c"), i64::from(crc32c));
+        tail.append(cstr!("written"), DateTime::now());
+        self.document.extend_from_slice(&within(&tail)[LENGTH..]);
+        self.document.push(END);
+        let length_at = self.start - 1 - LENGTH;
+        self.document[length_at..][..LENGTH].copy_from_slice(&little_endian(len));
+        let total = little_endian(self.document.len());
+        self.document[..LENGTH].copy_from_slice(&total);
+        let n = self.n;
+        let document = RawDocumentBuf::from_bytes(self.document)?;
+        Ok((document, Fingerprint { n, len, crc32c }))
+    }
+}
+
+/// Bytes of a length in BSON.
+const LENGTH: usize = 4;
+
+/// A document without its end; it begins with its length.
+fn within(document: &RawDocumentBuf) -> &[u8] {
+    let bytes = document.as_bytes();
+    &bytes[..bytes.len() - 1]
 }
 
 /// A length as BSON has it. Chunks are far below the largest.
-fn little_endian(len: usize) -> [u8; 4] {
+fn little_endian(len: usize) -> [u8; LENGTH] {
     i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes()
 }
 
-/// The change that makes a chunk what [`document`] is, or makes it be there; its place is in the query.
+/// The change that makes a chunk what [`Growing`] makes it, or makes it be there; its place is in the query.
 pub(super) fn update(file: FileId, data: Vec<u8>, fingerprint: Fingerprint) -> Document {
     let crc32c = i64::from(fingerprint.crc32c);
     doc! {
@@ -113,44 +155,6 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Content that arrives in pieces of any size, as chunks.
-#[derive(Default)]
-pub(super) struct Cutter {
-    pieces: Vec<Bytes>,
-    len: usize,
-}
-
-impl Cutter {
-    pub(super) fn add(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        self.pieces.push(piece);
-    }
-
-    /// Bytes that wait to be cut.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Takes at most `limit` bytes from the front, in pieces.
-    pub(super) fn take(&mut self, limit: usize) -> Vec<Bytes> {
-        let mut left = limit.min(self.len);
-        self.len -= left;
-        let mut taken = Vec::new();
-        let mut rest = std::mem::take(&mut self.pieces).into_iter();
-        while left > 0 {
-            let Some(mut piece) = rest.next() else { break };
-            if piece.len() > left {
-                let tail = piece.split_off(left);
-                self.pieces.push(tail);
-            }
-            left -= piece.len();
-            taken.push(piece);
-        }
-        self.pieces.extend(rest);
-        taken
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,40 +175,35 @@ mod tests {
     }
 
     #[test]
-    fn a_document_has_its_parts_as_one_value() {
-        let parts = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
-        let fingerprint = Fingerprint::of(7, &parts);
-        assert_eq!(
-            (fingerprint.len, fingerprint.crc32c),
-            (3, crc32c::crc32c(b"abc"))
-        );
+    fn a_document_has_what_was_added_as_one_value() {
         let file = FileId::new();
-        let document = document(file, &parts, fingerprint).expect("it is a document");
+        let mut chunk = Growing::new(file, 7, 3);
+        assert_eq!(
+            (chunk.add(b"ab"), chunk.add(b""), chunk.add(b"c")),
+            (2, 0, 1)
+        );
+        assert_eq!(chunk.len(), 3);
+        let (document, fingerprint) = chunk.finish().expect("it is a document");
+        let parts = [Bytes::from_static(b"a"), Bytes::from_static(b"bc")];
+        assert_eq!(fingerprint, Fingerprint::of(7, &parts));
         let document = Document::try_from(document).expect("all of it can be read");
         let data = document.get_binary_generic("data").expect("it is there");
         assert_eq!(data, b"abc");
         assert_eq!(document.get_str("files_id").ok(), Some(&*file.to_string()));
+        let crc32c = i64::from(crc32c::crc32c(b"abc"));
+        assert_eq!(document.get_i64("crc32c").ok(), Some(crc32c));
         assert_eq!((document.get_i32("n").ok(), document.len()), (Some(7), 6));
     }
 
     #[test]
-    fn cuts_at_any_size() {
-        let mut cutter = Cutter::default();
-        for len in [0, 1, 5, 3, 10, 2] {
-            cutter.add(Bytes::from(vec![
-                u8::try_from(len).expect("it is small");
-                len
-            ]));
-        }
-        let mut cut = Vec::new();
-        for limit in [4, 0, 6, 1, 9, 100, 100] {
-            let len = cutter.len();
-            let taken = cutter.take(limit).concat();
-            assert_eq!(taken.len(), limit.min(len));
-            cut.extend(taken);
-        }
-        assert_eq!(cutter.len(), 0);
-        assert_eq!(cut.len(), 21);
-        assert!(cut.starts_with(&[1, 5, 5, 5, 5, 5, 3]));
+    fn a_chunk_takes_what_it_has_room_for() {
+        let content = vec![1; SIZE - 1];
+        let mut chunk = Growing::new(FileId::new(), 0, SIZE);
+        assert_eq!(chunk.add(&content), SIZE - 1);
+        assert_eq!((chunk.add(&content), chunk.add(&content)), (1, 0));
+        let (document, fingerprint) = chunk.finish().expect("it is a document");
+        assert_eq!(fingerprint.len, SIZE);
+        let around = document.as_bytes().len() - SIZE;
+        assert!(around < AROUND, "{around}");
     }
 }

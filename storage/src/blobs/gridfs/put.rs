@@ -2,7 +2,7 @@
 
 use super::{
     BlobError, Entry, GridFsBlobs,
-    chunk::{self, Cutter, Fingerprint},
+    chunk::{self, Fingerprint, Growing},
 };
 use crate::{
     ByteStream,
@@ -21,10 +21,13 @@ use mongodb::{
 };
 use protocol::{FileId, Hasher};
 use std::collections::HashMap;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 /// Bytes of content sent in one insert: whole chunks. MongoDB takes 48 MB in a message; more makes nothing faster.
 pub(super) const BATCH: usize = 4 * chunk::SIZE;
+
+/// Bytes hashed and copied before other tasks have their turn: while they are still in the processor's cache.
+const HASHED_AT_ONCE: usize = 256 << 10;
 
 /// Inserts of one file under way at once.
 const PARALLEL: usize = 4;
@@ -105,9 +108,76 @@ struct Put<'a> {
 }
 
 /// Chunks ready to be sent.
+#[derive(Default)]
 struct Batch {
     documents: Vec<RawDocumentBuf>,
     fingerprints: Vec<Fingerprint>,
+    bytes: usize,
+}
+
+/// Content on its way into chunks, which is hashed as it passes.
+struct Cutting {
+    file: FileId,
+    size: u64,
+    hasher: Hasher,
+    /// Bytes that have passed.
+    sent: u64,
+    /// The number of the next chunk.
+    next: i32,
+    chunk: Option<Growing>,
+    /// The chunks that are whole.
+    batch: Batch,
+}
+
+impl Cutting {
+    fn new(file: FileId, source: &Source) -> Self {
+        Self {
+            file,
+            size: source.size,
+            hasher: Hasher::new(source.digest.algorithm),
+            sent: 0,
+            next: 0,
+            chunk: None,
+            batch: Batch::default(),
+        }
+    }
+
+    fn add(&mut self, mut part: &[u8]) -> Result<(), BlobError> {
+        self.hasher.update(part);
+        while !part.is_empty() {
+            let (file, n) = (self.file, self.next);
+            let left = usize::try_from(self.size.saturating_sub(self.sent)).unwrap_or(chunk::SIZE);
+            let expected = left.min(chunk::SIZE);
+            let chunk = self
+                .chunk
+                .get_or_insert_with(|| Growing::new(file, n, expected));
+            let taken = chunk.add(part);
+            self.sent += taken as u64;
+            part = &part[taken..];
+            if chunk.len() == chunk::SIZE {
+                self.end()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the chunk in the making, if there is one.
+    fn end(&mut self) -> Result<(), BlobError> {
+        let Some(chunk) = self.chunk.take() else {
+            return Ok(());
+        };
+        let (document, fingerprint) = chunk.finish().map_err(failed)?;
+        self.batch.bytes += fingerprint.len;
+        self.batch.documents.push(document);
+        self.batch.fingerprints.push(fingerprint);
+        let next = self.next.checked_add(1);
+        self.next = next.ok_or_else(|| failed("it has more chunks than GridFS can count"))?;
+        Ok(())
+    }
+
+    fn take(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
 }
 
 impl Put<'_> {
@@ -120,40 +190,54 @@ impl Put<'_> {
         // An insert that is no longer waited for is given up.
         let mut inserts = JoinSet::new();
         let mut found = Vec::new();
-        let mut hasher = Hasher::new(self.source.digest.algorithm);
-        let mut cutter = Cutter::default();
-        let (mut sent, mut next) = (0, 0);
-        loop {
-            let pieces = fill(&mut cutter, &mut content).await?;
-            if pieces.is_empty() {
-                break;
+        let mut cutting = Cutting::new(self.file, self.source);
+        while let Some(piece) = content.next().await {
+            let piece = piece.map_err(|error| unreadable(&error))?;
+            for part in piece.chunks(HASHED_AT_ONCE) {
+                cutting.add(part)?;
+                // It was work for a while: others have their turn.
+                tokio::task::yield_now().await;
             }
-            let file = self.file;
-            let built = spawn_blocking(move || build(file, next, &pieces, hasher));
-            let (batch, len, after) = built.await.map_err(failed)??;
-            hasher = after;
-            sent += len as u64;
-            next += i32::try_from(batch.documents.len()).map_err(failed)?;
-            while inserts.len() >= PARALLEL {
-                collect(&mut inserts, &mut found).await?;
+            if cutting.batch.bytes >= BATCH {
+                self.insert(store, cutting.take(), &mut inserts, &mut found)
+                    .await?;
             }
-            let room = store.room.clone().acquire_owned().await.map_err(failed)?;
-            let chunks = self.chunks.clone();
-            inserts.spawn(async move {
-                let inserted = insert(&chunks, batch).await;
-                drop(room);
-                inserted
-            });
+        }
+        cutting.end()?;
+        if cutting.batch.bytes > 0 {
+            self.insert(store, cutting.take(), &mut inserts, &mut found)
+                .await?;
         }
         while !inserts.is_empty() {
             collect(&mut inserts, &mut found).await?;
         }
-        expect_size(self.source.size, sent)?;
-        expect_digest(self.source.digest, hasher)?;
-        if u64::from(next.cast_unsigned()) != self.wanted() {
+        expect_size(self.source.size, cutting.sent)?;
+        expect_digest(self.source.digest, cutting.hasher)?;
+        if u64::from(cutting.next.cast_unsigned()) != self.wanted() {
             return Err(failed("it was not cut as its entry would say"));
         }
         Ok(found)
+    }
+
+    /// Begins to insert a batch as soon as there is room for it.
+    async fn insert(
+        &self,
+        store: &GridFsBlobs,
+        batch: Batch,
+        inserts: &mut JoinSet<Result<Vec<Fingerprint>, Trouble>>,
+        found: &mut Vec<Fingerprint>,
+    ) -> Result<(), BlobError> {
+        while inserts.len() >= PARALLEL {
+            collect(inserts, found).await?;
+        }
+        let room = store.room.clone().acquire_owned().await.map_err(failed)?;
+        let chunks = self.chunks.clone();
+        inserts.spawn(async move {
+            let inserted = insert(&chunks, batch).await;
+            drop(room);
+            inserted
+        });
+        Ok(())
     }
 
     /// How many chunks it has.
@@ -239,46 +323,6 @@ impl Put<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads the content of one batch; nothing at its end.
-async fn fill(cutter: &mut Cutter, content: &mut ByteStream) -> Result<Vec<Bytes>, BlobError> {
-    while cutter.len() < BATCH {
-        match content.next().await {
-            Some(piece) => cutter.add(piece.map_err(|error| unreadable(&error))?),
-            None => break,
-        }
-    }
-    Ok(cutter.take(BATCH))
-}
-
-/// Makes chunks of the content from chunk number `first` on, hashing it as it passes; answers its length, too.
-fn build(
-    file: FileId,
-    first: i32,
-    pieces: &[Bytes],
-    mut hasher: Hasher,
-) -> Result<(Batch, usize, Hasher), BlobError> {
-    let mut cutter = Cutter::default();
-    pieces.iter().for_each(|piece| cutter.add(piece.clone()));
-    let len = cutter.len();
-    let mut batch = Batch {
-        documents: Vec::new(),
-        fingerprints: Vec::new(),
-    };
-    while cutter.len() > 0 {
-        let parts = cutter.take(chunk::SIZE);
-        parts.iter().for_each(|part| hasher.update(part));
-        let n = i32::try_from(batch.documents.len())
-            .ok()
-            .and_then(|n| first.checked_add(n));
-        let n = n.ok_or_else(|| failed("it has more chunks than GridFS can count"))?;
-        let fingerprint = Fingerprint::of(n, &parts);
-        let document = chunk::document(file, &parts, fingerprint).map_err(failed)?;
-        batch.documents.push(document);
-        batch.fingerprints.push(fingerprint);
-    }
-    Ok((batch, len, hasher))
 }
 
 /// Inserts a batch; answers the chunks that were there already.

@@ -1,13 +1,14 @@
 //! News: one queue per listener, which goes with its connection, bound to the shards that this process wants.
 
 use super::{
+    bundle,
     connection::Session,
     link::Link,
-    topology::{MAX_NEWS, Topology, text},
+    topology::{MAX_NEWS, MAX_NEWS_BYTES, Topology, text},
 };
 use crate::events::{EventError, News, Shard};
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, future::try_join_all};
+use futures::{StreamExt, future::try_join_all};
 use lapin::{
     Acker, Channel,
     options::{
@@ -18,21 +19,25 @@ use lapin::{
 };
 use protocol::upload::Published;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 use tokio_util::sync::CancellationToken;
 
-/// News that are on their way to a listener; further ones wait at the broker, where they are bounded.
-const PREFETCH: u16 = 512;
+/// Messages that are on their way to a listener, each with up to [`bundle::MAX_NEWS`]; further ones wait at the broker, where
+/// they are bounded.
+const PREFETCH: u16 = 64;
 
-/// News taken before the broker is told so, at most; it is told at once when there are no more.
-const ACK_EVERY: usize = 128;
+/// Messages taken before the broker is told so. It is not waited for, and never told more often: nothing of it survives the
+/// connection.
+const ACK_EVERY: usize = 16;
+
+type Wanted = Arc<Mutex<BTreeSet<Shard>>>;
 
 /// The shards that this process wants to hear of, and the queues that hear.
 #[derive(Default)]
 pub(super) struct Bindings {
-    wanted: Mutex<BTreeSet<Shard>>,
+    wanted: Wanted,
     queues: Mutex<Vec<Weak<Queue>>>,
     /// Held while bindings change, so that the last wish is the one that is in effect.
     changing: tokio::sync::Mutex<()>,
@@ -96,6 +101,10 @@ impl Queue {
         };
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_NEWS));
+        arguments.insert(
+            "x-max-length-bytes".into(),
+            AMQPValue::LongLongInt(MAX_NEWS_BYTES),
+        );
         arguments.insert("x-overflow".into(), text("drop-head"));
         let declared = channel.queue_declare(name.clone(), options, arguments);
         session.call("making a queue for news", declared).await?;
@@ -145,6 +154,9 @@ pub(super) struct Listener {
     queue: Option<Arc<Queue>>,
     messages: lapin::Consumer,
     closed: CancellationToken,
+    wanted: Wanted,
+    /// News of the last message that were not handed out yet.
+    ready: VecDeque<Published>,
     /// The last message that the broker was not told about, and how many those are.
     taken: Option<Acker>,
     unanswered: usize,
@@ -164,6 +176,8 @@ impl Listener {
             queue: Some(queue),
             messages,
             closed,
+            wanted: Arc::clone(&bindings.wanted),
+            ready: VecDeque::new(),
             taken: None,
             unanswered: 0,
         })
@@ -171,27 +185,22 @@ impl Listener {
 
     async fn wait(&mut self) -> Result<Published, EventError> {
         loop {
+            if let Some(news) = self.ready.pop_front() {
+                return Ok(news);
+            }
             if self.unanswered >= ACK_EVERY {
                 self.answer().await?;
             }
-            let message = match self.messages.next().now_or_never() {
-                Some(message) => message,
-                None => {
-                    self.answer().await?;
-                    self.messages.next().await
-                }
-            };
-            let message = match message {
+            let message = match self.messages.next().await {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Err(EventError::Unavailable(error.to_string())),
                 None => return Err(gone()),
             };
             self.taken = Some(message.acker);
             self.unanswered += 1;
-            match serde_json::from_slice(&message.data) {
-                Ok(news) => return Ok(news),
-                Err(error) => tracing::warn!(%error, "unreadable news are passed over"),
-            }
+            // Shards of others come along, and are passed over.
+            let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ready = bundle::unpack(&message.data, &wanted);
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Work is in a quorum queue and survives brokers and processes. A message is published again rather than lost: it counts as
 //! queued when the broker has confirmed it, and as taken when the consumer has acknowledged it. News go through a queue per
-//! listening process, bound to the shards that its sockets need; it is bounded and goes with its connection.
+//! listening process, bound to the shards that its sockets need; it is bounded and goes with its connection. What is told
+//! together goes in one message (`bundle`).
 //!
 //! Publishers have a connection of their own, so that a broker that takes nothing from them (it is short of memory) still
 //! hears of the work that was done.
 
 mod address;
+mod bundle;
 mod connection;
 mod consumer;
 mod link;
@@ -30,9 +32,8 @@ use std::{io, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use topology::Topology;
 
-/// AMQP's numbers for messages that survive the broker and for those that need not.
+/// AMQP's number for messages that survive the broker.
 const PERSISTENT: u8 = 2;
-const TRANSIENT: u8 = 1;
 
 /// Events through a RabbitMQ broker (3.10 or newer) or a cluster of them.
 pub struct RabbitEvents {
@@ -122,12 +123,7 @@ impl Events for RabbitEvents {
 
     async fn tell(&self, news: Vec<Published>) -> Result<(), EventError> {
         self.check_open()?;
-        let messages = news.iter().map(|news| Message {
-            key: Topology::news_key(Shard::of(news)),
-            properties: properties(TRANSIENT),
-            body: json(news),
-        });
-        self.news.publish(messages).await
+        self.news.publish(bundle::pack(news)).await
     }
 
     async fn listen(&self) -> Result<Box<dyn News>, EventError> {

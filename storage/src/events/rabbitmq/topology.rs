@@ -19,8 +19,9 @@ const MAX_DEAD: i64 = 10_000;
 /// put healthy work back; what is buried nevertheless is queued again by the outbox.
 const DELIVERY_LIMIT: i64 = 100;
 
-/// News that the broker keeps for one listener; the oldest go first.
+/// Messages of news that the broker keeps for one listener, and bytes of them; the oldest go first.
 pub(super) const MAX_NEWS: i64 = 4096;
+pub(super) const MAX_NEWS_BYTES: i64 = 2 << 20;
 
 /// The names of everything, which begin with the installation's prefix.
 #[derive(Clone, Debug)]

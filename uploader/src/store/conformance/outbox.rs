@@ -51,7 +51,8 @@ pub(super) async fn attempts_are_taken_when_due_in_order(fresh: Fresh) {
         Dispatched {
             work: vec![],
             next_due: Some(at(1)),
-            oldest_dispatch: None
+            oldest_dispatch: None,
+            is_full: false,
         }
     );
 
@@ -101,7 +102,7 @@ pub(super) async fn attempts_in_flight_are_bounded(fresh: Fresh) {
     let taken = fresh.store.dispatch(two()).await.unwrap();
     assert_eq!(ids(&taken), [first, second]);
     // There is no time to wait for: only a report makes room.
-    assert_eq!(taken.next_due, None);
+    assert_eq!((taken.next_due, taken.is_full), (None, true));
     assert_eq!(fresh.store.dispatch(two()).await.unwrap().work, []);
     fresh
         .changed(first, Change::Store { attempt: 1 }, at(6))
@@ -240,14 +241,16 @@ pub(super) async fn a_resolved_attempt_is_gone(fresh: Fresh) {
 }
 
 pub(super) async fn a_change_of_the_outbox_is_signalled(fresh: Fresh) {
-    let signalled = || fresh.signals.outbox.notified().now_or_never().is_some();
+    let is_told = |signal: &tokio::sync::Notify| signal.notified().now_or_never().is_some();
+    let signalled = || is_told(&fresh.signals.outbox);
+    let has_room = || is_told(&fresh.signals.room);
     let id = fresh.opened(upload(&owner("anna"))).await.upload_id;
     assert!(!signalled(), "opening has nothing to do with the outbox");
     fresh
         .changed(id, Change::Cache { digest: digest(1) }, at(1))
         .await;
-    assert!(signalled());
+    assert!(signalled() && !has_room());
     fresh.dispatched(at(1)).await;
     fresh.changed(id, Change::Store { attempt: 1 }, at(1)).await;
-    assert!(signalled());
+    assert!(has_room() && !signalled());
 }

@@ -51,7 +51,7 @@ pub(super) async fn remove(tx: &mut Tx, uploads: &[UploadId]) -> Result<(), Stor
     let mut sql = QueryBuilder::<Db>::new("DELETE FROM outbox WHERE upload_id IN ");
     push_list(&mut sql, uploads.iter().map(UploadId::to_string));
     sql.build().execute(&mut tx.db).await?;
-    tx.effects.outbox = true;
+    tx.effects.room = true;
     Ok(())
 }
 
@@ -72,16 +72,18 @@ pub(super) async fn dispatch(tx: &mut Tx, dispatch: Dispatch) -> Result<Dispatch
     if !due.is_empty() {
         oldest_dispatch = oldest_dispatch.or(Some(dispatch.now));
     }
-    // When there is no room left, it is a report that makes some, and reports wake whoever waits for it.
-    let next_due = match room - due.len() as i64 {
-        1.. => next_due(db).await?,
-        _ => None,
+    // When there is no room left, it is a report that makes some.
+    let is_full = room <= due.len() as i64;
+    let next_due = match is_full {
+        false => next_due(db).await?,
+        true => None,
     };
     work.extend(due);
     Ok(Dispatched {
         work,
         next_due,
         oldest_dispatch,
+        is_full,
     })
 }
 
