@@ -1,6 +1,6 @@
 //! What is asked, who takes part, and what a round yields.
 
-use crate::{Result, accounting::Cost, figures, lab::Lab};
+use crate::{Result, accounting::Cost, figures, lab::Lab, stats::mib};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -144,9 +144,4 @@ impl Sample {
         let found = self.figures.iter().find(|value| value.figure == figure);
         found.map(|value| value.value)
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

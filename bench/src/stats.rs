@@ -68,6 +68,26 @@ pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// A number of things, to be divided by or into.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn count(number: usize) -> f64 {
+    number as f64
+}
+
+/// Bytes in KiB.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
+pub fn kib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0
+}
+
+/// Bytes in MiB.
+#[must_use]
+pub fn mib(bytes: u64) -> f64 {
+    kib(bytes) / 1024.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 /// The time between the beginnings of two commits while many ask.
 const INTERVAL: Duration = Duration::from_millis(4);
@@ -39,8 +42,29 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// Waits until somebody asks and the next commit is to begin, and takes those who ask for it into `group`, which is empty: at
+    /// most so many. Answers whether there are any; there are none once nobody can ask any more.
+    pub async fn gather<T>(
+        &mut self,
+        asking: &mut mpsc::Receiver<T>,
+        group: &mut Vec<T>,
+        most: usize,
+    ) -> bool {
+        if asking.recv_many(group, most).await == 0 {
+            return false;
+        }
+        self.pause(group.len()).await;
+        while group.len() < most
+            && let Ok(one) = asking.try_recv()
+        {
+            group.push(one);
+        }
+        self.begin(group.len());
+        true
+    }
+
     /// Waits until the next commit is to begin, for which `waiting` ask so far.
-    pub async fn pause(&mut self, waiting: usize) {
+    async fn pause(&mut self, waiting: usize) {
         let next = self.began + INTERVAL;
         let now = Instant::now();
         self.paused = waiting < MANY && now < next && now >= self.respite;
@@ -50,7 +74,7 @@ impl Pace {
     }
 
     /// Notes that a commit begins, for which `together` have asked.
-    pub fn begin(&mut self, together: usize) {
+    fn begin(&mut self, together: usize) {
         self.began = Instant::now();
         if self.paused && together < MANY {
             self.respite = self.began + RESPITE;
@@ -84,6 +108,29 @@ mod tests {
         );
         pace.pause(MANY).await;
         assert!(!pace.paused, "enough are there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_come_during_the_pause_are_taken_along_up_to_a_bound() {
+        let mut pace = Pace::default();
+        let (ask, mut asking) = mpsc::channel(8);
+        ask.send(1).await.unwrap();
+        let later = async {
+            tokio::time::sleep(INTERVAL / 2).await;
+            for number in 2..=4 {
+                ask.send(number).await.unwrap();
+            }
+            drop(ask);
+        };
+        let mut group = Vec::new();
+        let (any, ()) = tokio::join!(pace.gather(&mut asking, &mut group, 3), later);
+        assert!(any);
+        assert_eq!(group, [1, 2, 3]);
+        group.clear();
+        assert!(pace.gather(&mut asking, &mut group, 3).await);
+        assert_eq!(group, [4]);
+        group.clear();
+        assert!(!pace.gather(&mut asking, &mut group, 3).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use crate::{
     Result,
     accounting::{Cost, Meter},
     scenario::{Figure, Sample},
+    stats::mib,
 };
 use std::time::Duration;
 
@@ -95,10 +96,9 @@ impl Bill {
         for (part, figure) in roles {
             sample = sample.with(*figure, self.cpu(part) / gib);
         }
-        #[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
         for (part, figure) in MEMORY {
             let peak = self.cost(part).map_or(0, |cost| cost.peak_rss);
-            sample = sample.with(figure, peak as f64 / f64::from(1 << 20));
+            sample = sample.with(figure, mib(peak));
         }
         sample
     }

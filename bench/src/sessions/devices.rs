@@ -9,7 +9,7 @@ use crate::{
     Result, figures,
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
-    stats::{millis, percentile},
+    stats::{count, millis, percentile},
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -85,9 +85,8 @@ impl Contender for Sluice {
         let time = lab.size(if short { TIME / 10 } else { TIME }, PERIOD);
         let folder = lab.scratch()?;
         let mut server = Server::start(lab, folder.path(), devices, &[]).await?;
-        let connects = server.tokens.iter().map(|token| frames::connect(token));
         let mut fleet = Fleet {
-            connects: connects.collect::<Result<_>>()?,
+            connects: server.connects()?,
             upload: frames::upload(&Body::new(1, FILE_BYTES))?,
             connected: 0,
             end: None,
@@ -214,9 +213,4 @@ impl Script for Fleet {
             Some(end) => usize::from(self.under_way == 0 && Instant::now() >= end),
         }
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn count(number: usize) -> f64 {
-    number as f64
 }

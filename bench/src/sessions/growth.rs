@@ -11,7 +11,7 @@ use crate::{
     Result,
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
-    stats::{millis, percentile},
+    stats::{count, kib, millis, percentile},
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -91,7 +91,7 @@ impl Contender for ManyClients {
         let mut last = (0.0, 0.0, 0.0);
         for &clients in sizes {
             last = arrive(lab, clients).await?;
-            let x = float(clients);
+            let x = count(clients);
             sample = sample
                 .point("CPU per client, ms", x, last.0)
                 .point("RSS per client, KiB", x, last.1)
@@ -106,9 +106,8 @@ impl Contender for ManyClients {
 async fn arrive(lab: &Lab, clients: usize) -> Result<(f64, f64, f64)> {
     let folder = lab.scratch()?;
     let mut server = Server::start(lab, folder.path(), clients, &[]).await?;
-    let connects = server.tokens.iter().map(|token| frames::connect(token));
     let mut crowd = Crowd {
-        connects: connects.collect::<Result<_>>()?,
+        connects: server.connects()?,
         upload: frames::upload(&Body::new(1, FILE_BYTES))?,
         came: Vec::new(),
         took: Vec::new(),
@@ -125,8 +124,8 @@ async fn arrive(lab: &Lab, clients: usize) -> Result<(f64, f64, f64)> {
     drop(swarm);
     server.running.servers.end().await;
     took.sort_unstable();
-    let cpu = 1e3 * cost.cpu.as_secs_f64() / float(clients);
-    let rss = memory(cost.rss.saturating_sub(before)) / float(clients);
+    let cpu = 1e3 * cost.cpu.as_secs_f64() / count(clients);
+    let rss = kib(cost.rss.saturating_sub(before)) / count(clients);
     Ok((cpu, rss, millis(percentile(&took, 0.99))))
 }
 
@@ -244,15 +243,6 @@ async fn read(lab: &Lab, folder: &std::path::Path, files: u64) -> Result<f64> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn float(number: usize) -> f64 {
-    number as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn unsigned(number: u64) -> f64 {
     number as f64
-}
-
-fn memory(bytes: u64) -> f64 {
-    unsigned(bytes) / 1024.0
 }

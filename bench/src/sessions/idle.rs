@@ -10,6 +10,7 @@ use crate::{
     accounting::Cost,
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
+    stats::{count, kib, mib},
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -154,8 +155,8 @@ pub(super) fn sample(sessions: usize, before: u64, cost: &Cost) -> Sample {
             PER_SESSION,
             kib(cost.rss.saturating_sub(before)) / count(sessions),
         )
-        .with(BEFORE, kib(before) / 1024.0)
-        .with(AFTER, kib(cost.rss) / 1024.0)
+        .with(BEFORE, mib(before))
+        .with(AFTER, mib(cost.rss))
         .with(
             CPU_IDLE,
             1e3 * cost.cpu.as_secs_f64() / cost.wall.as_secs_f64(),
@@ -171,10 +172,9 @@ struct Plan {
 
 impl Plan {
     fn new(server: &Server, sessions: usize, uploads: bool) -> Result<Self> {
-        let connects = server.tokens.iter().map(|token| frames::connect(token));
         let upload = uploads.then(|| frames::upload(&Body::new(1, FILE_BYTES)));
         Ok(Self {
-            connects: connects.collect::<Result<_>>()?,
+            connects: server.connects()?,
             sessions,
             upload: upload.transpose()?,
         })
@@ -222,14 +222,4 @@ impl Script for Life {
     fn ready(&self) -> usize {
         self.ready
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52 bytes")]
-fn kib(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a few thousand")]
-fn count(number: usize) -> f64 {
-    number as f64
 }

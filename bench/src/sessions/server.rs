@@ -1,7 +1,8 @@
 //! Sluice as these scenarios start it: with accounts made ahead, and else as it ships.
 
-use super::accounts;
+use super::{accounts, swarm::frames};
 use crate::{Result, lab::Lab, process::Servers, ready, scenario::Skip, target::Running};
+use bytes::Bytes;
 use std::{net::SocketAddr, path::Path, process::Command};
 
 /// A password hash that costs next to nothing: accounts are made ahead by a server of its own.
@@ -43,6 +44,14 @@ impl Server {
     /// Starts it on a folder that is filled already; nobody is signed up.
     pub(super) async fn start_on(lab: &Lab, folder: &Path) -> Result<Running> {
         spawn(lab, folder, &[]).await
+    }
+
+    /// What each user connects with.
+    pub(super) fn connects(&self) -> Result<Vec<Bytes>> {
+        self.tokens
+            .iter()
+            .map(|token| frames::connect(token))
+            .collect()
     }
 
     pub(super) fn address(&self) -> SocketAddr {

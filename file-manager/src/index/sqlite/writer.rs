@@ -47,14 +47,7 @@ impl Writer {
 async fn write(pool: SqlitePool, mut waiting: mpsc::Receiver<Asked>) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     let mut pace = Pace::default();
-    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
-        pace.pause(group.len()).await;
-        while group.len() < MAX_GROUP
-            && let Ok(asked) = waiting.try_recv()
-        {
-            group.push(asked);
-        }
-        pace.begin(group.len());
+    while pace.gather(&mut waiting, &mut group, MAX_GROUP).await {
         let mut added = add(&pool, &group).await;
         // One that can't be added must not keep the others out.
         if let Err(IndexError::Conflict(_) | IndexError::Damaged(_)) = added {

@@ -1,8 +1,8 @@
 //! The one connection of this process that writes, and the task that owns it.
 //!
 //! A commit costs a sync to disk, whatever it commits. So the transactions that wait while one is under way share the next
-//! commit (and while there are many, others join them: [`Pace`]), and those of one kind, a [`Set`], share their statements as well. Each is answered after the commit. What fails is
-//! undone by a savepoint, and takes nothing else with it.
+//! commit (and while there are many, others join them: [`Pace`]), and those of one kind, a [`Set`], share their statements as
+//! well. Each is answered after the commit. What fails is undone by a savepoint, and takes nothing else with it.
 //!
 //! No two groups run at once, in whatever processes: a group begins by locking out all other writers ([`Engine::begin`]).
 //! A group that fails as a whole has changed nothing, unless the connection broke while it was committed: then nobody knows.
@@ -118,15 +118,8 @@ async fn write(
 ) {
     let mut taken = Vec::with_capacity(MAX_GROUP);
     let mut pace = Pace::default();
-    while waiting.recv_many(&mut taken, MAX_GROUP).await > 0 {
-        pace.pause(taken.len()).await;
-        while taken.len() < MAX_GROUP
-            && let Ok(one) = waiting.try_recv()
-        {
-            taken.push(one);
-        }
+    while pace.gather(&mut waiting, &mut taken, MAX_GROUP).await {
         let size = taken.len();
-        pace.begin(size);
         metrics::histogram!(crate::metric::COMMIT_SIZE).record(size as f64);
         let mut group: Group = taken.drain(..).collect();
         let commit = match engine.begin(&mut db).await {
