@@ -2,8 +2,9 @@
 
 use crate::{Result, cli::say};
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
+    fs::{self, OpenOptions},
+    io, mem,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -41,15 +42,16 @@ impl Lab {
     /// # Errors
     /// When the folder of results can't be written.
     pub fn new(mut options: Options) -> Result<Self> {
-        std::fs::create_dir_all(&options.out)
+        fs::create_dir_all(&options.out)
             .map_err(|error| format!("{}: {error}", options.out.display()))?;
         options.out = options.out.canonicalize()?;
         if let Ok(path) = options.sluice.canonicalize() {
             options.sluice = path;
         }
         let scratch = options.out.join(format!("scratch-{}", std::process::id()));
-        std::fs::create_dir_all(&scratch)?;
-        raise_open_files()?;
+        fs::create_dir_all(&scratch)?;
+        // Ten thousand sockets need as many descriptors, also in the servers started.
+        service_kit::open_files::raise()?;
         let bar = ProgressBar::new_spinner();
         bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}")?);
         bar.enable_steady_tick(Duration::from_millis(500));
@@ -60,15 +62,15 @@ impl Lab {
         })
     }
 
-    /// An empty folder for one round of one contender, removed when dropped. It lies beside the results, so that the file system
-    /// measured is the one that `--out` chose.
+    /// An empty folder for one round of one contender. It lies beside the results, so that the file system measured is the one
+    /// that `--out` chose.
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        Ok(tempfile::Builder::new()
-            .prefix("round-")
-            .tempdir_in(&self.scratch)?)
+    pub fn scratch(&self) -> Result<Scratch> {
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix("round-").tempdir_in(&self.scratch)?;
+        Ok(Scratch(folder.keep()))
     }
 
     /// A folder that stays from run to run: what is installed is kept here.
@@ -77,7 +79,7 @@ impl Lab {
     /// When it can't be made.
     pub fn kept(&self, name: &str) -> Result<PathBuf> {
         let folder = self.options.out.join(name);
-        std::fs::create_dir_all(&folder)?;
+        fs::create_dir_all(&folder)?;
         Ok(folder)
     }
 
@@ -117,6 +119,51 @@ impl Lab {
     }
 }
 
+/// The folder of one round. When dropped its files are emptied, and only the end of the run removes them: making a file in an
+/// ext4 without a journal passes over every inode freed in the last minutes (`recently_deleted` in the kernel's
+/// `fs/ext4/ialloc.c`), so that each round would pay for those before it.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Lets its content stay until the end of the run.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        let path = self.0.clone();
+        mem::forget(self);
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What can't be emptied takes room until the end of the run, no more.
+        let _ = empty(&self.0);
+    }
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            empty(&entry.path())?;
+        } else if kind.is_file() {
+            OpenOptions::new()
+                .write(true)
+                .open(entry.path())?
+                .set_len(0)?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         self.clean();
@@ -126,19 +173,6 @@ impl Drop for Lab {
 fn remove(folder: &Path) {
     if folder.exists() {
         // What is left is in the folder of results, where it is seen.
-        let _ = std::fs::remove_dir_all(folder);
+        let _ = fs::remove_dir_all(folder);
     }
-}
-
-/// Ten thousand sockets need as many descriptors: the soft limit becomes the hard one, also for the servers started.
-fn raise_open_files() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .map_err(|error| format!("the limit of open files can't be raised: {error}").into())
 }

@@ -11,6 +11,7 @@
 //! - [`sqlite`]: how a service opens its database file.
 //! - [`postgres`]: how it uses a PostgreSQL server: options and pools for a schema, deadlines, the lock of writers.
 //! - [`migrations`]: brings the tables up to date, once.
+//! - [`open_files`]: as many open files as the system grants.
 //! - [`pace`]: when a writer that commits for many at once begins its next commit.
 //! - [`peer`]: calls to another service, in process or over HTTP, by one wire path.
 //! - [`internal`]: calls from other processes: signed, verified, refused.
@@ -23,6 +24,7 @@ pub mod internal;
 pub mod lifecycle;
 pub mod metrics;
 pub mod migrations;
+pub mod open_files;
 pub mod pace;
 pub mod peer;
 pub mod postgres;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Result,
-    lab::Lab,
+    lab::{Lab, Scratch},
     ready::Patience,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{millis, percentile},
@@ -89,7 +89,7 @@ impl Scenario for History {
 
 struct Sluice {
     /// The data, made once.
-    folder: Option<tempfile::TempDir>,
+    folder: Option<Scratch>,
 }
 
 #[async_trait]

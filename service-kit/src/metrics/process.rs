@@ -34,6 +34,12 @@ pub(super) fn render() -> String {
         "Number of open file descriptors.",
         open_files(),
     );
+    add(
+        "process_max_fds",
+        "gauge",
+        "Maximum number of open file descriptors.",
+        crate::open_files::limit().map(|limit| limit as f64),
+    );
     page
 }
 

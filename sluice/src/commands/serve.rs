@@ -5,6 +5,7 @@ use service_kit::{
     config::ConfigError,
     lifecycle::LifecycleError,
     metrics::{BuildInfo, Metrics, MetricsError},
+    open_files,
     telemetry::{self, TelemetryError},
 };
 use sluice::{Role, Server, Settings, StartError, Stores};
@@ -91,6 +92,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), ServeError> {
         version: env!("CARGO_PKG_VERSION"),
         revision: option_env!("SLUICE_REVISION").unwrap_or("unknown"),
     })?;
+    match open_files::raise() {
+        Ok(limit) => tracing::debug!(?limit, "the limit of open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files can't be raised"),
+    }
     let stores = Stores::new(&settings);
     let mut server = Box::pin(Server::start(settings.clone(), stores, Some(metrics))).await?;
     server.handle_signals()?;
