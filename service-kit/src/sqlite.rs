@@ -20,6 +20,9 @@ pub fn file(path: &Path, patience: Duration) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(patience)
+        // What a statement or savepoint needs to be undone, at most a few hundred KiB: else each takes a file of its own, made and
+        // removed in the system's folder for such files.
+        .pragma("temp_store", "memory")
 }
 
 /// The same file for one of several connections that only read. Each keeps little of it in memory, 512 KiB: nearly all of it is in
