@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     ops::{Deref, Range},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -110,6 +111,15 @@ impl Deref for Piece {
     fn deref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Where the bytes to be added to an upload come from while they are being added.
+pub trait Batches: Send + Sync {
+    /// What is there to be added now; none when there is nothing.
+    fn next(&self) -> Option<Vec<Piece>>;
+
+    /// The batch taken last was added: so many bytes are held now, with the promise of [`ChunkCache::append`].
+    fn added(&self, held: u64);
 }
 
 /// Where the bytes of a sealed upload are, so that a blob store on the same file system need not copy them.
@@ -221,6 +231,26 @@ pub trait ChunkCache: Send + Sync + 'static {
         offset: u64,
         parts: Vec<Piece>,
     ) -> Result<u64, ChunkError>;
+
+    /// Adds what `batches` has, one after the other as by [`append`](Self::append), until it has nothing, or for a while; answers
+    /// the bytes held then. What comes while a batch is being added is added without the way to the caller and back.
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append), for the batch taken last.
+    async fn append_all(
+        &self,
+        upload: UploadId,
+        generation: u64,
+        offset: u64,
+        batches: Arc<dyn Batches>,
+    ) -> Result<u64, ChunkError> {
+        let mut held = offset;
+        while let Some(batch) = batches.next() {
+            held = self.append(upload, generation, held, batch).await?;
+            batches.added(held);
+        }
+        Ok(held)
+    }
 
     /// Closes the upload for writing. When it returns, the content survives a power cut (in Redis: if it syncs its append-only
     /// file always; with a replica, also the loss of the server). Sealing again is no error, whatever the generation.

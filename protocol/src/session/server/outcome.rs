@@ -146,6 +146,7 @@ impl Session {
     }
 
     fn on_stored(&mut self, of: StreamUse, answer: Result<u64, Refusal>) {
+        let window_bytes = self.rules.limits.window_bytes;
         let Some(Stream {
             state: State::Open(open),
             ..
@@ -156,13 +157,15 @@ impl Session {
         match answer {
             Ok(offset) => {
                 let (settled, upload_id) = (open.stored(offset), open.upload_id);
-                let offset = open.stored;
+                let offset = open.acks(window_bytes).then_some(open.stored);
                 self.in_flight -= settled;
-                self.send(ServerMessage::ChunkAcked(ChunkAcked {
-                    stream: of.stream,
-                    upload_id,
-                    offset,
-                }));
+                if let Some(offset) = offset {
+                    self.send(ServerMessage::ChunkAcked(ChunkAcked {
+                        stream: of.stream,
+                        upload_id,
+                        offset,
+                    }));
+                }
                 self.submit_if_whole(of.stream);
             }
             Err(refusal) if refusal.code.is_retryable() => {

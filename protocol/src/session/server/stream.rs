@@ -48,6 +48,8 @@ pub(super) struct Open {
     pub(super) expected: u64,
     /// Every byte before it is in the cache.
     pub(super) stored: u64,
+    /// What the client was last told of that.
+    acked: u64,
     /// Where each chunk in flight ends.
     ends: VecDeque<u64>,
     /// After an error, chunks beyond `expected` are dropped silently until one at `expected` comes.
@@ -138,6 +140,7 @@ impl Open {
             size: opened.size,
             expected: opened.offset,
             stored: opened.offset,
+            acked: opened.offset,
             ends: VecDeque::new(),
             going_back: false,
             completing: None,
@@ -203,11 +206,21 @@ impl Open {
         settled
     }
 
+    /// Whether to tell the client now what is stored: a quarter of a window is, or everything that has come. Then it counts as told.
+    pub(super) fn acks(&mut self, window_bytes: u64) -> bool {
+        let due = self.stored == self.expected || self.stored - self.acked >= window_bytes / 4;
+        if due {
+            self.acked = self.stored;
+        }
+        due
+    }
+
     /// The store failed for now: everything in flight is to be sent again, and more if the store says that it has lost what it
     /// held before. Answers how many bytes were in flight.
     pub(super) fn fall_back(&mut self, held: Option<u64>) -> u64 {
         let lost = self.expected - self.stored;
         self.stored = held.unwrap_or(self.stored).min(self.stored);
+        self.acked = self.stored;
         self.expected = self.stored;
         self.ends.clear();
         self.going_back = true;

@@ -17,7 +17,8 @@ mod shards;
 mod state;
 
 use super::{
-    CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, Piece, SealedContent, Usage, Writes,
+    Batches, CachedUpload, ChunkCache, ChunkError, ChunkOptions, Hold, Piece, SealedContent, Usage,
+    Writes,
 };
 use crate::{
     ByteStream,
@@ -34,6 +35,7 @@ use state::{Locked, State, refusal};
 use std::{
     collections::HashMap,
     io::{self, IoSlice},
+    iter,
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -43,6 +45,9 @@ use tokio::sync::Semaphore;
 
 /// Bytes put in order at once for a write past the page cache.
 const STAGED: usize = 256 * 1024;
+
+/// Batches added to one upload before others have their turn on the thread.
+const MOST_BATCHES: usize = 16;
 
 /// A chunk cache on a local disk.
 pub struct DiskChunks {
@@ -246,6 +251,25 @@ impl ChunkCache for DiskChunks {
     ) -> Result<u64, ChunkError> {
         self.with(upload, move |locked, fs| {
             locked.append(fs, generation, offset, &parts)
+        })
+        .await
+    }
+
+    async fn append_all(
+        &self,
+        upload: UploadId,
+        generation: u64,
+        offset: u64,
+        batches: Arc<dyn Batches>,
+    ) -> Result<u64, ChunkError> {
+        self.with(upload, move |locked, fs| {
+            let mut held = offset;
+            for batch in iter::from_fn(|| batches.next()).take(MOST_BATCHES) {
+                held = locked.append(fs, generation, held, &batch)?;
+                drop(batch);
+                batches.added(held);
+            }
+            Ok(held)
         })
         .await
     }

@@ -40,6 +40,11 @@ pub async fn chunks<F: ChunkFixture>(make: impl Fn() -> F) {
     )
     .await;
     case(
+        "what comes while something is added is added too",
+        writing::batches(&make()),
+    )
+    .await;
+    case(
         "the newest generation holds the upload",
         writing::generations(&make()),
     )

@@ -2,13 +2,16 @@
 
 use super::{ChunkFixture, append, content, expected, open, start, start_with};
 use crate::{
-    chunks::{ChunkCache, ChunkError, Hold, Piece},
+    chunks::{Batches, ChunkCache, ChunkError, Hold, Piece},
     conformance::pattern,
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::join_all};
 use protocol::UploadId;
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 pub(super) async fn order(fixture: &impl ChunkFixture) {
     let cache = open(fixture).await;
@@ -99,6 +102,74 @@ pub(super) async fn many_parts(fixture: &impl ChunkFixture) {
         bytes.len() as u64
     );
     assert_eq!(content(&*cache, upload).await, bytes);
+}
+
+/// Batches of which the next comes while one is added, and what was said of them.
+struct Coming {
+    batches: Mutex<VecDeque<Vec<Piece>>>,
+    added: Mutex<Vec<u64>>,
+}
+
+impl Coming {
+    fn new(batches: &[&'static [u8]]) -> Arc<Self> {
+        let piece = |bytes: &&'static [u8]| vec![Bytes::from_static(bytes).into()];
+        Arc::new(Self {
+            batches: Mutex::new(batches.iter().map(piece).collect()),
+            added: Mutex::default(),
+        })
+    }
+
+    fn said(&self) -> Vec<u64> {
+        self.added.lock().expect("nobody has panicked").clone()
+    }
+}
+
+impl Batches for Coming {
+    fn next(&self) -> Option<Vec<Piece>> {
+        self.batches
+            .lock()
+            .expect("nobody has panicked")
+            .pop_front()
+    }
+
+    fn added(&self, held: u64) {
+        self.added.lock().expect("nobody has panicked").push(held);
+    }
+}
+
+pub(super) async fn batches(fixture: &impl ChunkFixture) {
+    let cache = open(fixture).await;
+    let (upload, hold) = start(&*cache, 12).await;
+    let add = async |offset, coming: &Arc<Coming>| {
+        let coming = Arc::clone(coming) as Arc<dyn Batches>;
+        cache
+            .append_all(upload, hold.generation, offset, coming)
+            .await
+    };
+    let nothing = Coming::new(&[]);
+    assert_eq!(add(0, &nothing).await.expect("nothing is wrong"), 0);
+    let coming = Coming::new(&[b"abc", b"de", b"", b"fghi"]);
+    assert_eq!(add(0, &coming).await.expect("it fits"), 9);
+    assert_eq!(coming.said(), [3, 5, 5, 9]);
+    assert_eq!(content(&*cache, upload).await, b"abcdefghi");
+
+    let too_much = Coming::new(&[b"jk", b"lmnop", b"q"]);
+    assert_eq!(expected(add(9, &too_much).await), 11);
+    assert_eq!(too_much.said(), [11], "what was added before stays");
+    assert!(
+        too_much.next().is_some(),
+        "nothing is taken after a refusal"
+    );
+    assert_eq!(content(&*cache, upload).await, b"abcdefghijk");
+
+    let newer = cache.resume(upload).await.expect("it is there");
+    let late = Coming::new(&[b"l"]);
+    assert!(matches!(
+        add(11, &late).await,
+        Err(ChunkError::Superseded { .. })
+    ));
+    assert_eq!(late.said(), [0; 0]);
+    assert_eq!(newer.held, 11);
 }
 
 pub(super) async fn generations(fixture: &impl ChunkFixture) {

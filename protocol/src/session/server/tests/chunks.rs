@@ -23,6 +23,32 @@ fn chunks_in_order_are_stored_and_acknowledged_cumulatively() {
 }
 
 #[test]
+fn a_quarter_of_the_window_is_acknowledged_at_once_and_less_with_what_else_is_in_flight() {
+    let mut rig = Rig::uploading(50);
+    for offset in [0, 10, 20] {
+        rig.chunk(1, offset, "0123456789");
+    }
+    assert_eq!(rig.stored(1, 9), [""; 0], "a quarter is 10");
+    assert_eq!(rig.session.in_flight(), 21, "room is there at once");
+    assert_eq!(rig.stored(1, 10), ["> acked s1 u1 10"]);
+    assert_eq!(rig.stored(1, 15), [""; 0]);
+    assert_eq!(rig.stored(1, 28), ["> acked s1 u1 28"]);
+    assert_eq!(rig.stored(1, 30), ["> acked s1 u1 30"], "all that has come");
+    rig.chunk(1, 30, "0123456789");
+    rig.chunk(1, 40, "0123456789");
+    assert_eq!(rig.stored(1, 35), [""; 0]);
+    assert_eq!(
+        rig.store_failed(1, refusal(ErrorCode::Unavailable)),
+        ["> error s1 u1 unavailable expected 35 after 1000"],
+        "an error tells as much"
+    );
+    rig.chunk(1, 35, "01234");
+    rig.chunk(1, 40, "0123456789");
+    assert_eq!(rig.stored(1, 40), [""; 0]);
+    assert_eq!(rig.stored(1, 50), ["> acked s1 u1 50"], "the whole file");
+}
+
+#[test]
 fn a_chunk_that_does_not_continue_the_upload_is_refused_with_the_offset_that_does() {
     let cases = [
         ("a gap", 6, "6"),

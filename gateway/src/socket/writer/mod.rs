@@ -1,12 +1,15 @@
 //! One open upload's way into the chunk cache: chunks are looked at and hashed as they come, and stored in batches, in order.
 
+mod batches;
+
 use crate::{
     policy::HEAD_BYTES,
     refusals,
-    registry::Held,
-    socket::event::{Event, Feed},
+    registry::Held as Place,
+    socket::event::Feed,
     uploads::{Started, Uploads},
 };
+use batches::{Held, Ready};
 use futures::future::BoxFuture;
 use protocol::{
     Digest, ErrorCode, Hasher, Refusal, TransferStatus,
@@ -19,10 +22,6 @@ use storage::chunks::{ChunkError, Hold, Piece};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
-
-/// So many bytes wait at most, and at most one chunk more: enough to make a write worth its cost, little enough to acknowledge
-/// often.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes hashed before other tasks have their turn.
 const HASHED_AT_ONCE: usize = 256 << 10;
@@ -58,7 +57,7 @@ pub(crate) struct Writer {
     pub(crate) upload: Upload,
     pub(crate) hold: Hold,
     /// Keeps the upload's place among the holders.
-    pub(crate) held: Held,
+    pub(crate) held: Place,
     pub(crate) of: StreamUse,
     pub(crate) feed: Feed,
 }
@@ -66,8 +65,8 @@ pub(crate) struct Writer {
 /// A writer at work.
 struct Running {
     writer: Writer,
-    /// Has seen what is held.
-    held: Hasher,
+    /// What the cache takes.
+    ready: Arc<Ready>,
     /// Has seen all that came in order: what is held, what is being stored and what waits.
     received: Hasher,
     /// Where what came in order ends.
@@ -76,19 +75,14 @@ struct Running {
     caught_up: bool,
     /// The beginning of the file, while it is still of interest.
     head: Option<Vec<u8>>,
-    /// Chunks that are hashed and wait for those before them to be stored.
-    waiting: Vec<Piece>,
+    /// The cache at work on what is ready.
     storing: Option<Storing>,
     /// Cancelled once nobody gives orders any more.
     gone: CancellationToken,
 }
 
-/// A batch on its way into the cache.
-struct Storing {
-    answer: BoxFuture<'static, Result<u64, ChunkError>>,
-    /// Has seen what is held once the batch is.
-    then: Hasher,
-}
+/// Ends when nothing is ready, or with what the cache refuses.
+type Storing = BoxFuture<'static, Result<u64, ChunkError>>;
 
 /// Why a batch was not stored.
 enum Failure {
@@ -112,14 +106,17 @@ impl Writer {
         let (sender, received) = mpsc::unbounded_channel();
         let gone = CancellationToken::new();
         let hasher = Hasher::new(self.upload.meta.digest_algorithm());
+        let held = Held {
+            end: 0,
+            seen: hasher.clone(),
+        };
         let mut running = Running {
+            ready: Arc::new(Ready::new(self.of, self.feed.clone(), held)),
             writer: self,
-            held: hasher.clone(),
             received: hasher,
             end: 0,
             caught_up: false,
             head: Some(Vec::new()),
-            waiting: Vec::new(),
             storing: None,
             gone: gone.clone(),
         };
@@ -132,23 +129,21 @@ impl Writer {
 }
 
 impl Running {
-    /// Takes chunks while others are being stored: each is hashed as it comes, while it is warm, and all that wait are the next
-    /// batch.
+    /// Takes chunks while others are being stored: each is hashed as it comes, while it is warm.
     async fn run(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         if let Err(refusal) = self.catch_up().await {
             tracing::debug!(%refusal, "what is held can't be read now; trying again with the next order");
         }
         let mut last = false;
         loop {
-            self.store_waiting();
+            self.store();
             if last && self.storing.is_none() {
                 return;
             }
-            let takes = !last && self.waits() < BATCH_BYTES;
             let over = tokio::select! {
                 biased;
                 answer = answer(&mut self.storing) => self.stored(answer).await,
-                order = orders.recv(), if takes => match order {
+                order = orders.recv(), if !last => match order {
                     Some(Order::Store { offset, piece }) => self.receive(offset, piece).await,
                     Some(Order::Complete { of, digest }) => self.complete(of, digest).await,
                     None => {
@@ -163,27 +158,18 @@ impl Running {
         }
     }
 
-    /// Bytes that wait to be stored.
-    fn waits(&self) -> usize {
-        self.waiting.iter().map(|piece| piece.len()).sum()
-    }
-
-    /// Has the next batch stored, if there is one and none is on its way.
-    fn store_waiting(&mut self) {
-        if self.storing.is_some() || self.waiting.is_empty() {
+    /// Sets the cache to work, if something is ready and it is not.
+    fn store(&mut self) {
+        if self.storing.is_some() || self.ready.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.waiting);
-        let cache = Arc::clone(&self.writer.uploads.cache);
+        let (cache, ready) = (self.writer.uploads.cache.clone(), self.ready.clone());
         let (upload, hold) = (self.writer.upload.upload_id, self.writer.hold);
-        self.storing = Some(Storing {
-            answer: Box::pin(async move {
-                cache
-                    .append(upload, hold.generation, hold.held, batch)
-                    .await
-            }),
-            then: self.received.clone(),
-        });
+        self.storing = Some(Box::pin(async move {
+            cache
+                .append_all(upload, hold.generation, hold.held, ready)
+                .await
+        }));
     }
 
     /// Hashes what an earlier stream has left, and looks at its beginning.
@@ -217,17 +203,20 @@ impl Running {
         self.head = Some(std::mem::take(
             &mut *head.lock().unwrap_or_else(PoisonError::into_inner),
         ));
-        self.held = hasher;
         self.caught_up = true;
-        self.fall_back();
+        self.fall_back(Held {
+            end: held,
+            seen: hasher,
+        });
         Ok(())
     }
 
     /// Goes back to what is held: what came beyond it comes again.
-    fn fall_back(&mut self) {
-        self.waiting.clear();
-        self.end = self.writer.hold.held;
-        self.received = self.held.clone();
+    fn fall_back(&mut self, held: Held) {
+        self.writer.hold.held = held.end;
+        self.end = held.end;
+        self.received = held.seen.clone();
+        self.ready.restart(held);
         if let Some(head) = &mut self.head {
             head.truncate(usize::try_from(self.end).unwrap_or(HEAD_BYTES));
         }
@@ -255,33 +244,30 @@ impl Running {
         piece.skip(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
         if piece.is_empty() {
             if self.storing.is_none() {
-                self.answer(Input::Stored(self.writer.of, Ok(self.end)));
+                self.ready.tell(Input::Stored(self.writer.of, Ok(self.end)));
             }
             return Ok(());
         }
         self.look(&piece).await?;
         hash(&mut self.received, &piece).await;
         self.end += piece.len() as u64;
-        self.waiting.push(piece);
+        self.ready.push(piece, self.received.clone());
         Ok(())
     }
 
-    /// What became of a batch; answers whether the upload is over.
+    /// What became of what was ready; answers whether the upload is over.
     async fn stored(&mut self, answer: Result<u64, ChunkError>) -> bool {
-        let storing = self.storing.take();
-        match (answer, storing) {
-            (Ok(held), Some(storing)) => {
+        self.storing = None;
+        match answer {
+            Ok(held) => {
                 self.writer.hold.held = held;
-                self.held = storing.then;
-                self.answer(Input::Stored(self.writer.of, Ok(held)));
                 false
             }
-            (Err(error), _) => {
-                self.fall_back();
+            Err(error) => {
+                self.fall_back(self.ready.held());
                 let failure = self.judge(refusals::from_chunks(error)).await;
                 self.fail(failure)
             }
-            (Ok(_), None) => false,
         }
     }
 
@@ -289,7 +275,7 @@ impl Running {
     fn fail(&self, failure: Failure) -> bool {
         let over = matches!(failure, Failure::Final(_));
         let refusal = failure.into_refusal();
-        self.answer(Input::Stored(self.writer.of, Err(refusal)));
+        self.ready.tell(Input::Stored(self.writer.of, Err(refusal)));
         over
     }
 
@@ -330,7 +316,12 @@ impl Running {
         self.writer.held.renew(hold.generation);
         self.caught_up = false;
         self.storing = None;
-        self.fall_back();
+        // Nobody has seen the bytes again yet.
+        let seen = Hasher::new(self.writer.upload.meta.digest_algorithm());
+        self.fall_back(Held {
+            end: hold.held,
+            seen,
+        });
         Failure::Passing(refusal.expecting(hold.held))
     }
 
@@ -369,11 +360,18 @@ impl Running {
 
     /// Makes the upload a file and says so; answers whether it is over.
     async fn complete(&mut self, of: CompleteRef, announced: Option<Digest>) -> bool {
+        // The session has heard that all is held before the cache has said that it is done.
+        if let Some(storing) = self.storing.take() {
+            let over = self.stored(storing.await).await;
+            if over {
+                return true;
+            }
+        }
         let answer = self.try_complete(announced).await;
         let over = answer
             .as_ref()
             .map_or_else(|refusal| refusal.code.ends_upload(), |_| true);
-        self.answer(Input::Completed(of, answer.map(Box::new)));
+        self.ready.tell(Input::Completed(of, answer.map(Box::new)));
         over
     }
 
@@ -399,17 +397,12 @@ impl Running {
             answer => answer,
         }
     }
-
-    fn answer(&self, input: Input) {
-        // The session may be gone; then nobody needs the answer.
-        let _ = self.writer.feed.send(Event::Input(input));
-    }
 }
 
-/// What became of a batch, once that is known.
+/// What became of what was ready, once that is known.
 async fn answer(storing: &mut Option<Storing>) -> Result<u64, ChunkError> {
     match storing {
-        Some(storing) => (&mut storing.answer).await,
+        Some(storing) => storing.await,
         None => std::future::pending().await,
     }
 }
