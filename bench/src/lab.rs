@@ -4,7 +4,7 @@ use crate::{Result, cli::say};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fs::{self, OpenOptions},
-    io, mem,
+    mem,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -143,25 +143,22 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What can't be emptied takes room until the end of the run, no more.
-        let _ = empty(&self.0);
+        empty(&self.0);
     }
 }
 
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            empty(&entry.path())?;
-        } else if kind.is_file() {
-            OpenOptions::new()
-                .write(true)
-                .open(entry.path())?
-                .set_len(0)?;
+/// Empties the files in a folder. What can't be emptied takes room until the end of the run, no more.
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => empty(&entry.path()),
+            Ok(kind) if kind.is_file() => {
+                let file = OpenOptions::new().write(true).open(entry.path());
+                let _ = file.and_then(|file| file.set_len(0));
+            }
+            _ => {}
         }
     }
-    Ok(())
 }
 
 impl Drop for Lab {

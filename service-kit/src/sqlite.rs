@@ -20,8 +20,8 @@ pub fn file(path: &Path, patience: Duration) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(patience)
-        // What a statement or savepoint needs to be undone, at most a few hundred KiB: else each takes a file of its own, made and
-        // removed in the system's folder for such files.
+        // What is needed to undo a savepoint, and what a statement sorts, a page at most: else each takes a file of its own, made
+        // and removed in the system's folder for such files.
         .pragma("temp_store", "memory")
 }
 

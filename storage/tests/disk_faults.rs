@@ -2,10 +2,15 @@
 
 use bytes::Bytes;
 use protocol::{DigestAlgorithm, FileId, UploadId};
-use std::{io, path::Path, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 use storage::{
     blobs::{BlobError, BlobStore, DiskBlobs, Source},
-    chunks::{ChunkCache, ChunkError, ChunkOptions, DiskChunks, Hold},
+    chunks::{Batches, ChunkCache, ChunkError, ChunkOptions, DiskChunks, Hold, Piece},
     conformance::{collect, digest, pattern},
     faults::{FaultyFs, FsCall, Script},
     fs::Real,
@@ -82,6 +87,55 @@ async fn used(cache: &dyn ChunkCache) -> (u64, u64) {
 async fn held(cache: &dyn ChunkCache, upload: UploadId) -> Vec<u8> {
     let held = cache.stat(upload).await.expect("it is there").held;
     collect(cache.read(upload, 0..held).await.expect("it is held")).await
+}
+
+/// Three batches, and what was said of them.
+#[derive(Default)]
+struct Three(Mutex<(VecDeque<Vec<Piece>>, Vec<u64>)>);
+
+impl Batches for Three {
+    fn next(&self) -> Option<Vec<Piece>> {
+        self.0.lock().expect("nobody has panicked").0.pop_front()
+    }
+
+    fn added(&self, held: u64) {
+        self.0.lock().expect("nobody has panicked").1.push(held);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_leaves_those_before_it() {
+    for (passes, what) in [(2, "bytes"), (3, "record")] {
+        let folder = folder();
+        let (cache, faults) = cache(folder.path()).await;
+        let (upload, bytes) = (UploadId::new(), pattern(2, 9_000));
+        let hold = cache.open(upload, 9_000).await.expect("there is room");
+        let three = Arc::new(Three::default());
+        for batch in bytes.chunks(3_000) {
+            let piece = Bytes::copy_from_slice(batch).into();
+            three.0.lock().unwrap().0.push_back(vec![piece]);
+        }
+        faults.fail_after(FsCall::Write, passes, 1, broken);
+        let refused = cache
+            .append_all(upload, hold.generation, 0, three.clone())
+            .await;
+        assert!(
+            matches!(refused, Err(ChunkError::Unavailable(_))),
+            "{what}: {refused:?}"
+        );
+        assert_eq!(three.0.lock().unwrap().1, [3_000], "{what}");
+        assert!(three.next().is_some(), "{what}: the last was not taken");
+        assert_eq!(held(&*cache, upload).await, bytes[..3_000], "{what}");
+
+        let mut hold = Hold {
+            held: 3_000,
+            ..hold
+        };
+        append(&*cache, upload, &mut hold, &bytes[3_000..])
+            .await
+            .expect("it goes on from there");
+        assert_eq!(held(&*cache, upload).await, bytes, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -17,43 +17,40 @@ use uploads::{Until, Uploads};
 /// The scenarios of this folder.
 #[must_use]
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    let uploads = |name, until, clients, files, bytes| Uploads {
+    let uploads = |name, about, until, sizes| Uploads {
         name,
+        about,
         until,
-        sizes: (clients, files, bytes),
+        sizes,
         connecting: false,
     };
     vec![
         Box::new(uploads(
             "distributed-cached-one-256m",
+            "one client sends one file of 256 MiB",
             Until::Cached,
-            1,
-            1,
-            256 << 20,
+            (1, 1, 256 << 20),
         )),
         Box::new(uploads(
             "distributed-cached-64x8x2m",
+            "64 clients send 8 files of 2 MiB each",
             Until::Cached,
-            64,
-            8,
-            2 << 20,
+            (64, 8, 2 << 20),
         )),
         Box::new(Uploads {
             connecting: true,
             ..uploads(
                 "distributed-cached-500x512k",
+                "500 clients connect and send one file of 512 KiB each, connecting included",
                 Until::Cached,
-                500,
-                1,
-                512 << 10,
+                (500, 1, 512 << 10),
             )
         }),
         Box::new(uploads(
             "distributed-stored-64x8x2m",
+            "64 clients send 8 files of 2 MiB each",
             Until::Stored,
-            64,
-            8,
-            2 << 20,
+            (64, 8, 2 << 20),
         )),
         Box::new(events::Events),
     ]

@@ -34,6 +34,7 @@ pub(super) enum Until {
 /// So many clients, files of each, and bytes of each file.
 pub(super) struct Uploads {
     pub(super) name: &'static str,
+    pub(super) about: &'static str,
     pub(super) until: Until,
     pub(super) sizes: (usize, usize, usize),
     pub(super) connecting: bool,
@@ -70,20 +71,11 @@ impl Scenario for Uploads {
     }
 
     fn about(&self) -> String {
-        let (clients, files, bytes) = self.sizes;
         let until = match self.until {
             Until::Cached => "`upload-completed`, beside plain `SET` of 256 KiB values",
             Until::Stored => "`file.uploaded_successfully`, beside a bare loader of GridFS",
         };
-        let connecting = if self.connecting {
-            ", connecting included"
-        } else {
-            ""
-        };
-        format!(
-            "distributed: {clients} clients send {files} files of {} KiB each{connecting}, until {until}",
-            bytes >> 10
-        )
+        format!("distributed: {}, until {until}", self.about)
     }
 
     fn contenders(&self, lab: &Lab) -> Vec<Box<dyn Contender>> {

@@ -246,15 +246,24 @@ impl Driver {
         while let Some(output) = self.session.poll() {
             self.note(output);
         }
-        let unsettled = self
-            .unsettled
-            .values()
-            .flatten()
-            .map(|(begin, end)| end - begin)
-            .sum::<u64>();
+        let mut unstored = 0;
+        for (of, chunks) in &self.unsettled {
+            let told = self.told.get(of).copied().unwrap_or(0);
+            let stored = chunks.partition_point(|(_, end)| *end <= told);
+            let bytes = |chunks: std::collections::vec_deque::Iter<'_, (u64, u64)>| {
+                chunks.map(|(begin, end)| end - begin).sum::<u64>()
+            };
+            let unacknowledged = bytes(chunks.range(..stored));
+            assert!(
+                unacknowledged == 0
+                    || unacknowledged < LIMITS.window_bytes / 4 && stored < chunks.len(),
+                "{unacknowledged} bytes are stored, and the client does not know"
+            );
+            unstored += bytes(chunks.range(stored..));
+        }
         assert!(
-            unsettled <= self.session.in_flight(),
-            "{unsettled} bytes wait for an answer that will not come"
+            unstored <= self.session.in_flight(),
+            "{unstored} bytes wait for an answer that will not come"
         );
     }
 
@@ -321,8 +330,10 @@ impl Driver {
                         .remove(&self.uses[&stream])
                         .unwrap_or_default();
                     assert!(
-                        failed.iter().all(|(begin, _)| *begin >= expected),
-                        "what is failed is sent again"
+                        failed
+                            .iter()
+                            .all(|(begin, end)| *begin >= expected || *end <= expected),
+                        "what is failed is sent again, and what is stored is not"
                     );
                     self.settled += failed.len();
                 }

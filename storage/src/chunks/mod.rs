@@ -113,12 +113,15 @@ impl Deref for Piece {
     }
 }
 
+/// Batches are joined until they are so many bytes, in an adapter that has no way of its own to take several.
+const JOINED: usize = 1 << 20;
+
 /// Where the bytes to be added to an upload come from while they are being added.
 pub trait Batches: Send + Sync {
     /// What is there to be added now; none when there is nothing.
     fn next(&self) -> Option<Vec<Piece>>;
 
-    /// The batch taken last was added: so many bytes are held now, with the promise of [`ChunkCache::append`].
+    /// All batches taken so far were added: so many bytes are held now, with the promise of [`ChunkCache::append`].
     fn added(&self, held: u64);
 }
 
@@ -236,7 +239,7 @@ pub trait ChunkCache: Send + Sync + 'static {
     /// the bytes held then. What comes while a batch is being added is added without the way to the caller and back.
     ///
     /// # Errors
-    /// Those of [`append`](Self::append), for the batch taken last.
+    /// Those of [`append`](Self::append), for what was taken and of which it was not said that it is added.
     async fn append_all(
         &self,
         upload: UploadId,
@@ -245,8 +248,14 @@ pub trait ChunkCache: Send + Sync + 'static {
         batches: Arc<dyn Batches>,
     ) -> Result<u64, ChunkError> {
         let mut held = offset;
-        while let Some(batch) = batches.next() {
-            held = self.append(upload, generation, held, batch).await?;
+        while let Some(mut parts) = batches.next() {
+            // Where a call costs a round trip, few are better.
+            while parts.iter().map(|part| part.len()).sum::<usize>() < JOINED
+                && let Some(more) = batches.next()
+            {
+                parts.extend(more);
+            }
+            held = self.append(upload, generation, held, parts).await?;
             batches.added(held);
         }
         Ok(held)

@@ -81,15 +81,6 @@ impl Ready {
         self.state().held.clone()
     }
 
-    /// Forgets what waits, and goes on from what is held.
-    pub(super) fn restart(&self, held: Held) {
-        *self.state() = State {
-            waiting: VecDeque::new(),
-            adding: None,
-            held,
-        };
-    }
-
     /// Tells the session something about the stream.
     pub(super) fn tell(&self, input: Input) {
         // The session may be gone; then nobody needs the answer.

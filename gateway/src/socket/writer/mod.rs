@@ -216,7 +216,8 @@ impl Running {
         self.writer.hold.held = held.end;
         self.end = held.end;
         self.received = held.seen.clone();
-        self.ready.restart(held);
+        // A new one: whatever the cache still does with the old one says nothing about this.
+        self.ready = Arc::new(Ready::new(self.writer.of, self.writer.feed.clone(), held));
         if let Some(head) = &mut self.head {
             head.truncate(usize::try_from(self.end).unwrap_or(HEAD_BYTES));
         }
@@ -243,9 +244,8 @@ impl Running {
         // A store that failed may have kept the bytes all the same: they are not stored twice.
         piece.skip(usize::try_from(self.end - offset).unwrap_or(usize::MAX));
         if piece.is_empty() {
-            if self.storing.is_none() {
-                self.ready.tell(Input::Stored(self.writer.of, Ok(self.end)));
-            }
+            let held = self.ready.held().end;
+            self.ready.tell(Input::Stored(self.writer.of, Ok(held)));
             return Ok(());
         }
         self.look(&piece).await?;
@@ -345,6 +345,8 @@ impl Running {
             ..
         } = &self.writer;
         if let Err(refusal) = uploads.policy.check_head(head) {
+            // It may hold the upload in the cache, whence its bytes are now to be removed.
+            self.storing = None;
             uploads
                 .end(
                     caller,

@@ -32,7 +32,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
-use stream::Stream;
+use stream::{State, Stream};
 
 /// Chunks of all streams received and not yet stored, at which reading pauses: bytes alone would let tiny chunks, each with
 /// the overhead of a message, fill the memory.
@@ -311,6 +311,11 @@ impl Session {
         if !self.wants_input() {
             self.life.heard(now);
         }
+        let late =
+            |(stream, ack_by): (StreamId, Duration)| (ack_by <= now.elapsed).then_some(stream);
+        for stream in self.acks().filter_map(late).collect::<Vec<_>>() {
+            self.acknowledge(stream, now);
+        }
         match self.life.tick(now, self.is_connected()) {
             None => {}
             Some(life::Due::Ping) => self.outputs.push_back(Output::Ping),
@@ -332,7 +337,20 @@ impl Session {
     /// When [`tick`](Self::tick) is due next, on the monotonic clock.
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Duration {
-        self.life.deadline(now, self.is_connected())
+        let life = self.life.deadline(now, self.is_connected());
+        self.acks()
+            .map(|(_, ack_by)| ack_by)
+            .fold(life, Duration::min)
+    }
+
+    /// The streams of which something is stored that the client was not told, and when it is to be at the latest.
+    fn acks(&self) -> impl Iterator<Item = (StreamId, Duration)> {
+        self.live.iter().filter_map(|stream| {
+            let State::Open(open) = &self.streams.get(stream)?.state else {
+                return None;
+            };
+            Some((*stream, open.ack_by()?))
+        })
     }
 
     /// The next thing to do, if there is one.

@@ -8,8 +8,8 @@ use crate::{
     error::{ErrorCode, Refusal},
     ids::UploadId,
     message::{
-        ChunkAcked, CloseCode, Draining, Refreshed, RequestId, ServerMessage, TransferStarted,
-        UploadAborted, UploadCompleted, UploadRef,
+        ChunkAcked, CloseCode, Draining, Refreshed, RequestId, ServerMessage, StreamId,
+        TransferStarted, UploadAborted, UploadCompleted, UploadRef,
     },
     state::TransferStatus,
 };
@@ -22,7 +22,7 @@ impl Session {
                 self.on_authenticated(answer.map(|admission| *admission), now);
             }
             Input::Started(of, answer) => self.on_started(of, answer.map(|opened| *opened)),
-            Input::Stored(of, answer) => self.on_stored(of, answer),
+            Input::Stored(of, answer) => self.on_stored(of, answer, now),
             Input::Completed(of, answer) => {
                 self.on_completed(of, answer.map(|completed| *completed));
             }
@@ -145,8 +145,7 @@ impl Session {
         }
     }
 
-    fn on_stored(&mut self, of: StreamUse, answer: Result<u64, Refusal>) {
-        let window_bytes = self.rules.limits.window_bytes;
+    fn on_stored(&mut self, of: StreamUse, answer: Result<u64, Refusal>, now: Moment) {
         let Some(Stream {
             state: State::Open(open),
             ..
@@ -156,16 +155,8 @@ impl Session {
         };
         match answer {
             Ok(offset) => {
-                let (settled, upload_id) = (open.stored(offset), open.upload_id);
-                let offset = open.acks(window_bytes).then_some(open.stored);
-                self.in_flight -= settled;
-                if let Some(offset) = offset {
-                    self.send(ServerMessage::ChunkAcked(ChunkAcked {
-                        stream: of.stream,
-                        upload_id,
-                        offset,
-                    }));
-                }
+                self.in_flight -= open.stored(offset);
+                self.acknowledge(of.stream, now);
                 self.submit_if_whole(of.stream);
             }
             Err(refusal) if refusal.code.is_retryable() => {
@@ -184,6 +175,26 @@ impl Session {
                 );
             }
             Err(refusal) => self.fail_stream(of, refusal),
+        }
+    }
+
+    /// Tells the client what of an upload is stored, if it is time to.
+    pub(super) fn acknowledge(&mut self, stream: StreamId, now: Moment) {
+        let window_bytes = self.rules.limits.window_bytes;
+        let Some(Stream {
+            state: State::Open(open),
+            ..
+        }) = self.streams.get_mut(&stream)
+        else {
+            return;
+        };
+        let upload_id = open.upload_id;
+        if let Some(offset) = open.ack(window_bytes, now.elapsed) {
+            self.send(ServerMessage::ChunkAcked(ChunkAcked {
+                stream,
+                upload_id,
+                offset,
+            }));
         }
     }
 

@@ -8,7 +8,10 @@ use crate::{
     ids::UploadId,
     message::RequestId,
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
+
+/// How long the client is not told of what is stored, at most. The contract allows 50 ms.
+const ACK_DELAY: Duration = Duration::from_millis(40);
 
 /// A stream of a session.
 pub(super) struct Stream {
@@ -50,6 +53,8 @@ pub(super) struct Open {
     pub(super) stored: u64,
     /// What the client was last told of that.
     acked: u64,
+    /// When the client is told of what is stored beyond that, at the latest, on the monotonic clock.
+    ack_by: Option<Duration>,
     /// Where each chunk in flight ends.
     ends: VecDeque<u64>,
     /// After an error, chunks beyond `expected` are dropped silently until one at `expected` comes.
@@ -141,6 +146,7 @@ impl Open {
             expected: opened.offset,
             stored: opened.offset,
             acked: opened.offset,
+            ack_by: None,
             ends: VecDeque::new(),
             going_back: false,
             completing: None,
@@ -152,6 +158,7 @@ impl Open {
     pub(super) fn judge(&mut self, chunk: Chunk) -> Verdict {
         let end = chunk.offset.saturating_add(chunk.len());
         if end <= self.expected {
+            self.told();
             return Verdict::AckAgain(self.upload_id, self.stored);
         }
         if chunk.offset > self.expected && self.going_back {
@@ -206,13 +213,28 @@ impl Open {
         settled
     }
 
-    /// Whether to tell the client now what is stored: a quarter of a window is, or everything that has come. Then it counts as told.
-    pub(super) fn acks(&mut self, window_bytes: u64) -> bool {
-        let due = self.stored == self.expected || self.stored - self.acked >= window_bytes / 4;
-        if due {
-            self.acked = self.stored;
+    /// What to tell the client now of what is stored: a quarter of a window at once, everything that has come at once, and less
+    /// not later than [`ack_by`](Self::ack_by). Then it counts as told.
+    pub(super) fn ack(&mut self, window_bytes: u64, now: Duration) -> Option<u64> {
+        if self.stored > self.acked && self.stored < self.expected {
+            let untold = self.stored - self.acked;
+            let by = *self.ack_by.get_or_insert(now + ACK_DELAY);
+            if untold < window_bytes / 4 && now < by {
+                return None;
+            }
         }
-        due
+        self.told();
+        Some(self.stored)
+    }
+
+    fn told(&mut self) {
+        self.acked = self.stored;
+        self.ack_by = None;
+    }
+
+    /// When [`ack`](Self::ack) has something to tell that nothing else will bring about.
+    pub(super) fn ack_by(&self) -> Option<Duration> {
+        self.ack_by
     }
 
     /// The store failed for now: everything in flight is to be sent again, and more if the store says that it has lost what it
@@ -220,7 +242,7 @@ impl Open {
     pub(super) fn fall_back(&mut self, held: Option<u64>) -> u64 {
         let lost = self.expected - self.stored;
         self.stored = held.unwrap_or(self.stored).min(self.stored);
-        self.acked = self.stored;
+        self.told();
         self.expected = self.stored;
         self.ends.clear();
         self.going_back = true;

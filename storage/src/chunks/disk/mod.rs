@@ -46,8 +46,8 @@ use tokio::sync::Semaphore;
 /// Bytes put in order at once for a write past the page cache.
 const STAGED: usize = 256 * 1024;
 
-/// Batches added to one upload before others have their turn on the thread.
-const MOST_BATCHES: usize = 16;
+/// Batches added to one upload before others have their turn on the thread, and with the upload.
+const MOST_BATCHES: usize = 4;
 
 /// A chunk cache on a local disk.
 pub struct DiskChunks {

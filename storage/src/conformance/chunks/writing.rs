@@ -104,17 +104,23 @@ pub(super) async fn many_parts(fixture: &impl ChunkFixture) {
     assert_eq!(content(&*cache, upload).await, bytes);
 }
 
-/// Batches of which the next comes while one is added, and what was said of them.
+/// Batches of which some come while others are added, and what was said of them.
 struct Coming {
     batches: Mutex<VecDeque<Vec<Piece>>>,
+    /// What comes when the first of the others are added.
+    later: Mutex<VecDeque<Vec<Piece>>>,
     added: Mutex<Vec<u64>>,
 }
 
 impl Coming {
-    fn new(batches: &[&'static [u8]]) -> Arc<Self> {
-        let piece = |bytes: &&'static [u8]| vec![Bytes::from_static(bytes).into()];
+    fn new(batches: &[&[u8]], later: &[&[u8]]) -> Arc<Self> {
+        let pieces = |batches: &[&[u8]]| {
+            let piece = |bytes: &&[u8]| vec![Bytes::copy_from_slice(bytes).into()];
+            Mutex::new(batches.iter().map(piece).collect())
+        };
         Arc::new(Self {
-            batches: Mutex::new(batches.iter().map(piece).collect()),
+            batches: pieces(batches),
+            later: pieces(later),
             added: Mutex::default(),
         })
     }
@@ -126,50 +132,61 @@ impl Coming {
 
 impl Batches for Coming {
     fn next(&self) -> Option<Vec<Piece>> {
-        self.batches
-            .lock()
-            .expect("nobody has panicked")
-            .pop_front()
+        let mut batches = self.batches.lock().expect("nobody has panicked");
+        batches.pop_front()
     }
 
     fn added(&self, held: u64) {
         self.added.lock().expect("nobody has panicked").push(held);
+        let mut later = self.later.lock().expect("nobody has panicked");
+        let mut batches = self.batches.lock().expect("nobody has panicked");
+        batches.append(&mut later);
     }
 }
 
 pub(super) async fn batches(fixture: &impl ChunkFixture) {
     let cache = open(fixture).await;
-    let (upload, hold) = start(&*cache, 12).await;
+    let bytes = pattern(4, 100);
+    let (upload, hold) = start(&*cache, bytes.len()).await;
     let add = async |offset, coming: &Arc<Coming>| {
         let coming = Arc::clone(coming) as Arc<dyn Batches>;
         cache
             .append_all(upload, hold.generation, offset, coming)
             .await
     };
-    let nothing = Coming::new(&[]);
-    assert_eq!(add(0, &nothing).await.expect("nothing is wrong"), 0);
-    let coming = Coming::new(&[b"abc", b"de", b"", b"fghi"]);
-    assert_eq!(add(0, &coming).await.expect("it fits"), 9);
-    assert_eq!(coming.said(), [3, 5, 5, 9]);
-    assert_eq!(content(&*cache, upload).await, b"abcdefghi");
-
-    let too_much = Coming::new(&[b"jk", b"lmnop", b"q"]);
-    assert_eq!(expected(add(9, &too_much).await), 11);
-    assert_eq!(too_much.said(), [11], "what was added before stays");
-    assert!(
-        too_much.next().is_some(),
-        "nothing is taken after a refusal"
+    assert_eq!(
+        add(0, &Coming::new(&[], &[])).await.expect("nothing fits"),
+        0
     );
-    assert_eq!(content(&*cache, upload).await, b"abcdefghijk");
+    // More than any adapter takes at once.
+    let later: Vec<&[u8]> = bytes[30..80].chunks(5).collect();
+    let coming = Coming::new(&[&bytes[..10], b"", &bytes[10..30]], &later);
+    let mut held = 0;
+    while held < 80 {
+        let before = held;
+        held = add(held, &coming).await.expect("it fits");
+        assert!(held > before, "something was there to be added");
+    }
+    let said = coming.said();
+    assert_eq!(said.last(), Some(&80));
+    assert!(said.is_sorted(), "{said:?}");
+    assert_eq!(content(&*cache, upload).await, bytes[..80]);
 
-    let newer = cache.resume(upload).await.expect("it is there");
-    let late = Coming::new(&[b"l"]);
-    assert!(matches!(
-        add(11, &late).await,
-        Err(ChunkError::Superseded { .. })
-    ));
+    let too_much = Coming::new(&[&bytes[80..90]], &[&[0; 11], b"z"]);
+    assert_eq!(expected(add(80, &too_much).await), 90);
+    assert_eq!(too_much.said(), [90], "what was added before stays");
+    assert_eq!(content(&*cache, upload).await, bytes[..90]);
+    let gone_on = Coming::new(&[&bytes[90..]], &[]);
+    assert_eq!(add(90, &gone_on).await.expect("it fits"), 100);
+
+    let (upload, old) = start(&*cache, 10).await;
+    cache.resume(upload).await.expect("it is there");
+    let late = Coming::new(&[&bytes[..5]], &[]);
+    let refused = cache
+        .append_all(upload, old.generation, 0, late.clone())
+        .await;
+    assert!(matches!(refused, Err(ChunkError::Superseded { .. })));
     assert_eq!(late.said(), [0; 0]);
-    assert_eq!(newer.held, 11);
 }
 
 pub(super) async fn generations(fixture: &impl ChunkFixture) {

@@ -72,6 +72,29 @@ async fn bytes_that_can_not_be_stored_now_are_sent_again() {
 }
 
 #[tokio::test]
+async fn what_waits_behind_bytes_that_can_not_be_stored_is_sent_again_too() {
+    const CHUNK: usize = 256 << 10;
+    let (faulty, ada, mut socket) = desk().await;
+    let data = content::bytes(7, 7 * CHUNK + 1000);
+    socket.start(1, "a.dat", data.len()).await;
+    let gate = faulty.script.gate(ChunkCall::Append);
+    socket.send_chunk(1, 0, &data[..CHUNK]).await;
+    gate.reached(1).await;
+    for (number, chunk) in data.chunks(CHUNK).enumerate().take(7).skip(1) {
+        socket.send_chunk(1, number * CHUNK, chunk).await;
+    }
+    socket.settle().await;
+    // The first is stored, the next fails, and others wait behind that.
+    faulty
+        .script
+        .fail_after(ChunkCall::Append, 1, 1, unreachable);
+    gate.open();
+    let error = socket.receive_refusal("unavailable").await;
+    goes_on_later(&error, CHUNK as u64);
+    finish(&faulty, &ada, &mut socket, &data, CHUNK).await;
+}
+
+#[tokio::test]
 async fn a_completion_behind_bytes_that_were_not_stored_is_refused_with_them() {
     let (faulty, ada, mut socket) = desk().await;
     let data = content::bytes(2, 3000);

@@ -2,6 +2,7 @@
 
 use super::rig::{Rig, complete, refusal};
 use crate::{ErrorCode, Refusal, session::server::Input};
+use std::time::Duration;
 
 #[test]
 fn chunks_in_order_are_stored_and_acknowledged_cumulatively() {
@@ -46,6 +47,28 @@ fn a_quarter_of_the_window_is_acknowledged_at_once_and_less_with_what_else_is_in
     rig.chunk(1, 40, "0123456789");
     assert_eq!(rig.stored(1, 40), [""; 0]);
     assert_eq!(rig.stored(1, 50), ["> acked s1 u1 50"], "the whole file");
+}
+
+#[test]
+fn less_than_a_quarter_is_acknowledged_after_a_moment_however_much_comes_meanwhile() {
+    let mut rig = Rig::uploading(100);
+    for offset in [0, 10, 20] {
+        rig.chunk(1, offset, "0123456789");
+    }
+    let millis = Duration::from_millis;
+    assert_eq!(rig.stored(1, 3), [""; 0]);
+    assert_eq!(rig.wait(millis(30)), [""; 0]);
+    assert_eq!(rig.stored(1, 6), [""; 0]);
+    assert_eq!(rig.wait(millis(9)), [""; 0]);
+    assert_eq!(
+        rig.wait(millis(1)),
+        ["0s > acked s1 u1 6"],
+        "the time of the first byte counts"
+    );
+    assert_eq!(rig.wait(millis(1000)), [""; 0], "there is nothing new");
+    assert_eq!(rig.stored(1, 10), [""; 0]);
+    rig.stored(1, 20);
+    assert_eq!(rig.wait(millis(1000)), [""; 0], "told before");
 }
 
 #[test]
