@@ -274,6 +274,33 @@ async fn of_two_slots_the_newer_one_counts() {
 }
 
 #[tokio::test]
+async fn what_a_slot_says_of_an_earlier_life_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (upload, bytes) = (UploadId::new(), Bytes::from(pattern(5, 1_000)));
+    let cache = open(folder.path()).await;
+    let hold = cache.open(upload, 1_000).await.unwrap();
+    let parts = vec![bytes.slice(..500).into()];
+    cache
+        .append(upload, hold.generation, 0, parts)
+        .await
+        .unwrap();
+    cache.remove(upload).await.unwrap();
+    cache.open(upload, 1_000).await.unwrap();
+    // It makes the file, with nothing in it.
+    let nothing = cache.read(upload, 0..0).await.unwrap();
+    assert!(collect(nothing).await.is_empty());
+    drop(cache);
+
+    let cache = open(folder.path()).await;
+    assert!(matches!(
+        cache.stat(upload).await,
+        Err(ChunkError::NotFound(_))
+    ));
+    let usage = cache.usage().await.unwrap();
+    assert_eq!((usage.held, usage.reserved), (0, 0));
+}
+
+#[tokio::test]
 async fn without_a_whole_header_it_was_never_opened() {
     let changes: [fn(&mut Vec<u8>); 4] = [
         |records| records[25] ^= 1,

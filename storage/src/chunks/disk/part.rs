@@ -116,7 +116,8 @@ impl Part {
     }
 
     /// Adds `parts`; first the bytes, then the record that makes them count. An error leaves what is held as it was, and
-    /// the next append writes over what this one left. The caller has checked that they fit.
+    /// the next append writes over what this one left. The caller has checked that there is something and
+    /// that it fits.
     pub(super) fn append(
         &mut self,
         fs: &dyn Fs,
@@ -124,9 +125,6 @@ impl Part {
         parts: &[Piece],
         means: &Means,
     ) -> io::Result<()> {
-        if parts.iter().all(|part| part.is_empty()) {
-            return Ok(());
-        }
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.open(fs, path, means)?,

@@ -111,20 +111,17 @@ impl Shards {
         }
         for upload in open {
             let path = self.paths(upload).part;
-            match known.remove(&upload) {
-                Some(known) if !sealed.contains(&upload) => {
-                    let records::Found { size, slot, .. } = known;
-                    let claimed = known.claimed.min(fs.metadata(&path)?.len).min(size);
-                    found.insert(
-                        upload,
-                        Found::Open {
-                            size,
-                            claimed,
-                            slot,
-                        },
-                    );
+            let held = fs.metadata(&path)?.len;
+            let open = known.remove(&upload).map(|known| Found::Open {
+                size: known.size,
+                claimed: known.claimed.min(held).min(known.size),
+                slot: known.slot,
+            });
+            match open {
+                Some(open @ Found::Open { claimed: 1.., .. }) if !sealed.contains(&upload) => {
+                    found.insert(upload, open);
                 }
-                // Sealed, or killed while it was being opened or removed: nobody was told that it exists.
+                // Sealed, or nothing is held: what a slot says then is of an earlier upload of the same name.
                 _ => {
                     if let Err(error) = remove_if_there(fs, &path) {
                         tracing::warn!(path = %path.display(), %error, "could not remove a leftover");
