@@ -111,17 +111,24 @@ impl Shards {
         }
         for upload in open {
             let path = self.paths(upload).part;
-            let held = fs.metadata(&path)?.len;
-            let open = known.remove(&upload).map(|known| Found::Open {
-                size: known.size,
-                claimed: known.claimed.min(held).min(known.size),
-                slot: known.slot,
-            });
-            match open {
-                Some(open @ Found::Open { claimed: 1.., .. }) if !sealed.contains(&upload) => {
-                    found.insert(upload, open);
+            let known = known.remove(&upload).filter(|_| !sealed.contains(&upload));
+            let claimed = match &known {
+                Some(known) => known.claimed.min(fs.metadata(&path)?.len).min(known.size),
+                None => 0,
+            };
+            match known {
+                Some(records::Found { size, slot, .. }) if claimed > 0 => {
+                    found.insert(
+                        upload,
+                        Found::Open {
+                            size,
+                            claimed,
+                            slot,
+                        },
+                    );
                 }
-                // Sealed, or nothing is held: what a slot says then is of an earlier upload of the same name.
+                // Sealed; or killed while it was being opened or removed, so that nothing is held, whatever a slot says of an
+                // earlier upload of the same name.
                 _ => {
                     if let Err(error) = remove_if_there(fs, &path) {
                         tracing::warn!(path = %path.display(), %error, "could not remove a leftover");
