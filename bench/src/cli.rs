@@ -36,6 +36,9 @@ struct Measure {
     /// The `sluice` binary to measure.
     #[arg(long, default_value = "target/release/sluice")]
     sluice: PathBuf,
+    /// Another build of it, which takes its turns beside the first in every scenario.
+    #[arg(long, value_name = "SLUICE")]
+    beside: Option<PathBuf>,
     /// Where results are written, and where servers keep their data meanwhile: choose the file system to be measured.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -97,6 +100,7 @@ fn measure(arguments: Measure) -> Result<ExitCode> {
         rounds: arguments.rounds.max(1),
         only: arguments.only,
         sluice: arguments.sluice,
+        beside: arguments.beside,
         out: arguments.out,
         quick: arguments.quick,
     })?;

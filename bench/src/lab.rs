@@ -21,6 +21,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// The `sluice` binary.
     pub sluice: PathBuf,
+    /// Another build of it, to be measured beside it.
+    pub beside: Option<PathBuf>,
     /// The folder of results.
     pub out: PathBuf,
     /// Whether sizes are tiny.
@@ -45,9 +47,8 @@ impl Lab {
         fs::create_dir_all(&options.out)
             .map_err(|error| format!("{}: {error}", options.out.display()))?;
         options.out = options.out.canonicalize()?;
-        if let Ok(path) = options.sluice.canonicalize() {
-            options.sluice = path;
-        }
+        options.sluice = absolute(options.sluice);
+        options.beside = options.beside.map(absolute);
         let scratch = options.out.join(format!("scratch-{}", std::process::id()));
         fs::create_dir_all(&scratch)?;
         // Ten thousand sockets need as many descriptors, also in the servers started.
@@ -60,6 +61,29 @@ impl Lab {
             scratch,
             bar,
         })
+    }
+
+    /// The surroundings of the other build, if there is one.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn beside(&self) -> Result<Option<Self>> {
+        let Some(sluice) = self.options.beside.clone() else {
+            return Ok(None);
+        };
+        let scratch = self.scratch.join("beside");
+        fs::create_dir_all(&scratch)?;
+        let options = Options {
+            sluice,
+            beside: None,
+            ..self.options.clone()
+        };
+        let bar = self.bar.clone();
+        Ok(Some(Self {
+            options,
+            scratch,
+            bar,
+        }))
     }
 
     /// An empty folder for one round of one contender. It lies beside the results, so that the file system measured is the one
@@ -117,6 +141,11 @@ impl Lab {
         self.bar.finish_and_clear();
         remove(&self.scratch);
     }
+}
+
+/// A path that holds in other folders, too. What isn't there is told of by who needs it.
+fn absolute(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
 }
 
 /// The folder of one round. When dropped its files are emptied, and only the end of the run removes them: making a file in an

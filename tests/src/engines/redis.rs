@@ -15,9 +15,10 @@ pub(super) fn prepare(folder: &Path) -> Record {
     let configuration = folder.join("redis.conf");
     // Every write is synced before it is answered: a completed upload survives a power cut. No snapshots beside the log of
     // writes: they would only be a second copy.
-    // What passes through here is soon gone again, so that the log would be rewritten all the time.
+    // What passes through here is soon gone again, so that the log would be rewritten all the time; and it has mostly been
+    // compressed before.
     let text = format!(
-        "bind {}\nport {}\nrequirepass {password}\ndir {}\nappendonly yes\nappendfsync always\nauto-aof-rewrite-min-size 1gb\nsave \"\"\nmaxmemory 1gb\nmaxmemory-policy noeviction\n",
+        "bind {}\nport {}\nrequirepass {password}\ndir {}\nappendonly yes\nappendfsync always\nauto-aof-rewrite-min-size 1gb\nrdbcompression no\nsave \"\"\nmaxmemory 1gb\nmaxmemory-policy noeviction\n",
         address.ip(),
         address.port(),
         folder.display(),
