@@ -97,12 +97,13 @@ impl Lab {
         Ok(Scratch(folder.keep()))
     }
 
-    /// A folder that stays from run to run: what is installed is kept here.
+    /// The folder of results. That of quick runs is another one, so that they replace nothing that means something.
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn kept(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.options.out.join(name);
+    pub fn results(&self) -> Result<PathBuf> {
+        let out = &self.options.out;
+        let folder = self.size(out.clone(), out.join("quick"));
         fs::create_dir_all(&folder)?;
         Ok(folder)
     }
@@ -116,7 +117,11 @@ impl Lab {
     #[must_use]
     pub fn wants(&self, contender: &str) -> bool {
         let only = &self.options.only;
-        only.is_empty() || only.iter().any(|part| contender.contains(part.as_str()))
+        let contender = contender.to_lowercase();
+        only.is_empty()
+            || only
+                .iter()
+                .any(|part| contender.contains(&part.to_lowercase()))
     }
 
     /// Shows what is being done now.

@@ -9,17 +9,17 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Runs the scenarios one after another and writes what came out.
+/// Runs the scenarios one after another and writes what came out. The code says whether Sluice was measured and nobody failed.
 ///
 /// # Errors
-/// When results can't be written. A contender that fails is reported, and the others go on.
+/// When results can't be written, or nobody takes part. A contender that fails is reported, and the others go on.
 pub async fn run(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Result<ExitCode> {
     let beside = lab.beside()?;
     let mut all_well = true;
     for scenario in scenarios {
-        let results = measure(lab, beside.as_ref(), scenario.as_ref()).await;
-        all_well &= !results.rows.iter().any(Row::has_failed);
-        let shown = report::write(&lab.options.out, &results)?;
+        let results = measure(lab, beside.as_ref(), scenario.as_ref()).await?;
+        all_well &= results.are_whole();
+        let shown = report::write(&lab.results()?, &results)?;
         lab.tell(&shown);
     }
     Ok(if all_well {
@@ -35,7 +35,7 @@ struct Entry<'l> {
     row: Row,
 }
 
-async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Results {
+async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Result<Results> {
     let machine = Machine::here(&lab.options.out);
     let mut entries = Vec::new();
     for contender in scenario.contenders(lab) {
@@ -47,31 +47,51 @@ async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Re
             if contender.part() == Part::Subject {
                 let name = format!("{}, other build", contender.name());
                 let row = Row::new(name, Part::Beside);
-                entries.extend(prepare(lab, scenario, contender, row).await);
+                let mut entry = prepare(lab, scenario, contender, row).await;
+                if let Some(entry) = &mut entry {
+                    entry.row.version += &format!(", {}", lab.options.sluice.display());
+                }
+                entries.extend(entry);
             }
         }
     }
+    if entries.is_empty() {
+        let only = lab.options.only.join(", ");
+        return Err(format!("{}: no contender is called {only}", scenario.name()).into());
+    }
     for round in 0..=lab.options.rounds {
-        let mut turns: Vec<usize> = (0..entries.len()).collect();
-        // Whoever always comes behind the same one would always find what that one leaves behind.
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for turn in turns {
+        for turn in turns(entries.len(), round) {
             let entry = &mut entries[turn];
             if entry.row.takes_part() {
                 take_turn(scenario.name(), entry, round).await;
             }
         }
     }
-    Results {
+    Ok(Results {
         scenario: scenario.name().to_owned(),
         about: scenario.about(),
         quick: lab.options.quick,
         rounds: lab.options.rounds,
         machine,
         rows: entries.into_iter().map(|entry| entry.row).collect(),
+    })
+}
+
+/// The order of a round. Whoever always came behind the same one would always find what that one leaves behind: within as many
+/// rounds as there are contenders, each comes behind each other one once (twice in twice as many, if their number is odd). It
+/// is Williams' design of balanced Latin squares (1949): zigzag, and one further every round.
+fn turns(contenders: usize, round: usize) -> Vec<usize> {
+    let zigzag = |place: usize| match place % 2 {
+        0 => contenders - place / 2,
+        _ => place / 2 + 1,
+    };
+    let mut turns: Vec<usize> = (0..contenders)
+        .map(|place| (zigzag(place) + round) % contenders)
+        .collect();
+    if contenders % 2 == 1 && round / contenders % 2 == 1 {
+        turns.reverse();
     }
+    turns
 }
 
 /// None, if nobody asked for it.
@@ -114,4 +134,32 @@ async fn take_turn(scenario: &str, entry: &mut Entry<'_>, round: usize) {
         }
     }
     lab.settle().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn each_comes_behind_each_other_equally_often() {
+        assert_eq!(turns(4, 0), [0, 1, 3, 2]);
+        assert_eq!(turns(1, 3), [0]);
+        for contenders in 2..=11 {
+            let rounds = contenders * (1 + contenders % 2);
+            let mut pairs = BTreeMap::<(usize, usize), usize>::new();
+            for round in 0..rounds {
+                let turns = turns(contenders, round);
+                let mut sorted = turns.clone();
+                sorted.sort_unstable();
+                assert!(sorted.into_iter().eq(0..contenders), "{turns:?}");
+                for pair in turns.windows(2) {
+                    *pairs.entry((pair[0], pair[1])).or_default() += 1;
+                }
+            }
+            assert_eq!(pairs.len(), contenders * (contenders - 1));
+            let often = 1 + contenders % 2;
+            assert!(pairs.values().all(|&times| times == often), "{pairs:?}");
+        }
+    }
 }

@@ -72,6 +72,14 @@ pub struct Figure {
     pub digits: usize,
 }
 
+impl Figure {
+    /// A figure.
+    #[must_use]
+    pub const fn new(name: &'static str, unit: &'static str, digits: usize) -> Self {
+        Self { name, unit, digits }
+    }
+}
+
 /// A value of a figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Value {

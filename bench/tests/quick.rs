@@ -23,7 +23,8 @@ fn the_floors_take_what_the_generator_sends() {
         let options = ["--quick", "--rounds", "2", "--only", "floor", "--out", "."];
         let (well, text) = bench(folder.path(), &[&[scenario], &options[..]].concat());
         assert!(well && text.contains("floor, O_DIRECT"), "{text}");
-        let json = std::fs::read_to_string(folder.path().join(format!("{scenario}.json"))).unwrap();
+        let json =
+            std::fs::read_to_string(folder.path().join(format!("quick/{scenario}.json"))).unwrap();
         let results: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(
             results["rows"][0]["rounds"].as_array().unwrap().len(),
@@ -31,7 +32,7 @@ fn the_floors_take_what_the_generator_sends() {
             "{json}"
         );
     }
-    let (well, text) = bench(folder.path(), &["report", "."]);
+    let (well, text) = bench(folder.path(), &["report", "quick"]);
     assert!(well, "{text}");
     for scenario in scenarios {
         assert!(text.contains(&format!("### {scenario}")), "{text}");
@@ -52,8 +53,14 @@ fn what_is_not_there_is_skipped_and_said_to_be() {
     let options = [
         "--quick", "--rounds", "1", "--only", "sluice", "--sluice", "nowhere", "--out", ".",
     ];
-    let (_, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
-    assert!(text.contains("sluice: skipped: "), "{text}");
+    let (well, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
+    assert!(!well && text.contains("sluice: skipped: "), "{text}");
+    let options = ["--quick", "--rounds", "1", "--only", "Nobody", "--out", "."];
+    let (well, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
+    assert!(
+        !well && text.contains("no contender is called Nobody"),
+        "{text}"
+    );
     let (well, text) = bench(folder.path(), &["no-such-thing"]);
     assert!(!well && text.contains("upload-64x8x2m"), "{text}");
 }

@@ -17,8 +17,13 @@ use storage::events::EventError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many attempts are taken from the outbox in one transaction.
+/// How many attempts are taken from the outbox in one transaction, for a queue in this process: so few that others have their
+/// turn.
 const BATCH: u32 = 64;
+
+/// The same for a queue that keeps what it has. Each time costs a commit and a confirmation, one after the other: with fewer, it
+/// was this that bounded how many small files a second could be stored.
+const DURABLE_BATCH: u32 = 256;
 
 /// How long to wait between two looks into the outbox, so that those who finish uploads one right after the other share one.
 const GATHER: Duration = Duration::from_millis(5);
@@ -95,7 +100,7 @@ async fn relay(
         let dispatch = || uploader.store.dispatch(next(uploader, noted.clone()));
         let taken = insist(dispatch, store_is_closed).await?;
         queued.drain(..noted.len());
-        let full = taken.work.len() >= BATCH as usize;
+        let full = taken.work.len() >= batch(uploader) as usize;
         let due = next_due(uploader, &taken);
         match queue(uploader, taken.work).await {
             Ok(attempts) => queued.extend(attempts),
@@ -137,7 +142,7 @@ fn next(uploader: &Uploader, queued: Vec<Queued>) -> Dispatch {
         lost_before: clock::before(now, patience(uploader)),
         unqueued_before,
         max_in_flight: uploader.config.max_in_flight.get(),
-        limit: BATCH,
+        limit: batch(uploader),
     }
 }
 
@@ -148,6 +153,13 @@ async fn look_again(uploader: &Uploader) {
         tokio::time::sleep(LOOK_AGAIN).await;
     } else {
         std::future::pending::<()>().await;
+    }
+}
+
+fn batch(uploader: &Uploader) -> u32 {
+    match uploader.events.durable() {
+        true => DURABLE_BATCH,
+        false => BATCH,
     }
 }
 

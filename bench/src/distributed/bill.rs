@@ -8,34 +8,36 @@ use crate::{
 };
 use std::time::Duration;
 
-const fn figure(name: &'static str, unit: &'static str, digits: usize) -> Figure {
-    Figure { name, unit, digits }
-}
-
 const CPU: &str = "s/GiB";
 
 /// The CPU time of each part, by its name.
 const PARTS: [(&str, Figure); 8] = [
-    ("gateway", figure("gateway cpu per GiB", CPU, 2)),
-    ("uploader", figure("uploader cpu per GiB", CPU, 2)),
-    ("file-manager", figure("file-manager cpu per GiB", CPU, 2)),
-    ("auth", figure("auth cpu per GiB", CPU, 2)),
-    ("redis", figure("Redis cpu per GiB", CPU, 2)),
-    ("mongodb", figure("MongoDB cpu per GiB", CPU, 2)),
-    ("postgres", figure("PostgreSQL cpu per GiB", CPU, 2)),
-    ("rabbitmq", figure("RabbitMQ cpu per GiB", CPU, 2)),
+    ("gateway", Figure::new("gateway cpu per GiB", CPU, 2)),
+    ("uploader", Figure::new("uploader cpu per GiB", CPU, 2)),
+    (
+        "file-manager",
+        Figure::new("file-manager cpu per GiB", CPU, 2),
+    ),
+    ("auth", Figure::new("auth cpu per GiB", CPU, 2)),
+    ("redis", Figure::new("Redis cpu per GiB", CPU, 2)),
+    ("mongodb", Figure::new("MongoDB cpu per GiB", CPU, 2)),
+    ("postgres", Figure::new("PostgreSQL cpu per GiB", CPU, 2)),
+    ("rabbitmq", Figure::new("RabbitMQ cpu per GiB", CPU, 2)),
 ];
 
 /// Those of [`PARTS`] that are Sluice.
 const ROLES: usize = 4;
 
-const OF_SLUICE: Figure = figure("Sluice cpu per GiB", CPU, 2);
+const OF_SLUICE: Figure = Figure::new("Sluice cpu per GiB", CPU, 2);
 
 /// The most memory of each role.
 const MEMORY: [(&str, Figure); 3] = [
-    ("gateway", figure("gateway peak RSS", "MiB", 0)),
-    ("uploader", figure("uploader peak RSS", "MiB", 0)),
-    ("file-manager", figure("file-manager peak RSS", "MiB", 0)),
+    ("gateway", Figure::new("gateway peak RSS", "MiB", 0)),
+    ("uploader", Figure::new("uploader peak RSS", "MiB", 0)),
+    (
+        "file-manager",
+        Figure::new("file-manager peak RSS", "MiB", 0),
+    ),
 ];
 
 /// A measured stretch that has begun.

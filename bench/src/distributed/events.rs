@@ -237,7 +237,8 @@ impl Contender for Floor {
         Part::Floor
     }
 
-    async fn prepare(&mut self, _lab: &Lab) -> Result<String, Skip> {
+    async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
+        site::prepare(lab)?;
         Ok(format!(
             "one publisher with {WINDOW} unconfirmed at most and one consumer that acknowledges each; persistent, {MESSAGE} bytes"
         ))

@@ -1,6 +1,9 @@
 //! The floor of storing: a bare loader of GridFS, which writes the same files from memory with the same concern, in parallel.
 
-use super::uploads::{Load, figures_of};
+use super::{
+    site,
+    uploads::{Load, figures_of},
+};
 use crate::{
     Result,
     lab::Lab,
@@ -41,7 +44,8 @@ impl Contender for GridFs {
         Part::Floor
     }
 
-    async fn prepare(&mut self, _lab: &Lab) -> Result<String, Skip> {
+    async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
+        site::prepare(lab)?;
         Ok(format!(
             "{PARALLEL} files at once from memory, chunks of 1 MiB in unordered inserts, w: majority, j: true"
         ))

@@ -1,7 +1,10 @@
 //! The floor of the chunk cache: plain `SET` of 256 KiB values in the same Redis, as many connections as clients, each with as much
 //! under way as a stream of Sluice has.
 
-use super::uploads::{Load, figures_of};
+use super::{
+    site,
+    uploads::{Load, figures_of},
+};
 use crate::{
     Result,
     lab::Lab,
@@ -30,7 +33,8 @@ impl Contender for Redis {
         Part::Floor
     }
 
-    async fn prepare(&mut self, _lab: &Lab) -> Result<String, Skip> {
+    async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
+        site::prepare(lab)?;
         Ok(
             "SET of 256 KiB values, pipelined, in the same Redis with the same persistence"
                 .to_owned(),

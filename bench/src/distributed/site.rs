@@ -1,8 +1,14 @@
 //! A site: the four engines, and one process of each of Sluice's roles.
 
 use super::bill::Meters;
-use crate::{Result, lab::Lab, process::Servers, ready, scenario::Skip, targets::sluice::PASSWORD};
-use client::{HttpApi, ServerUrl};
+use crate::{
+    Result,
+    lab::Lab,
+    process::Servers,
+    ready,
+    scenario::Skip,
+    targets::server::{self, PASSWORD},
+};
 use futures::{StreamExt, TryStreamExt};
 use protocol::http::Grant;
 use sluice::Role;
@@ -12,9 +18,6 @@ use tests::{
     engines::{Engines, Namespace},
 };
 use tokio::sync::Mutex;
-
-/// Sign-ups and refreshes under way at once.
-const AT_ONCE: usize = 8;
 
 /// What Redis may take: a round's files wait there for being stored, and nobody is to wait for room.
 const REDIS_BYTES: u64 = 4 << 30;
@@ -70,10 +73,7 @@ pub(super) fn prepare(lab: &Lab) -> Result<String, Skip> {
             )));
         }
     }
-    let binary = &lab.options.sluice;
-    let version = Command::new(binary).arg("--version").output();
-    let version = version.map_err(|error| format!("{}: {error}", binary.display()))?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let version = server::version(lab)?;
     Ok(format!(
         "{version}, one process of each role; maxmemory of Redis {} GiB",
         REDIS_BYTES >> 30
@@ -130,8 +130,7 @@ impl Site {
 
     /// Tokens of so many users, fresh ones: they last for a quarter of an hour.
     pub(super) async fn tokens(&self, users: usize) -> Result<Vec<String>> {
-        let url: ServerUrl = format!("http://{}", self.gateway).parse()?;
-        let api = HttpApi::new(url);
+        let api = server::api(self.gateway)?;
         let mut grants = self.grants.lock().await;
         let known = grants.len();
         let get = |number: usize| {
@@ -146,7 +145,7 @@ impl Site {
         };
         let fresh: Vec<Grant> = futures::stream::iter(0..users)
             .map(get)
-            .buffered(AT_ONCE)
+            .buffered(server::AT_ONCE)
             .try_collect()
             .await?;
         let tokens = fresh.iter().map(|grant| grant.access_token.clone());

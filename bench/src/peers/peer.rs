@@ -79,7 +79,7 @@ impl Target for Peer {
         let program = self.program.get().ok_or("it was not prepared")?;
         let running = self.server.start(program, folder).await?;
         if let Way::ObjectStore = self.way {
-            let mut client = nats::Client::open(running.address(), 1).await?;
+            let mut client = nats::Client::open(running.address()).await?;
             client.make_bucket().await?;
         }
         Ok(running)
@@ -122,7 +122,7 @@ impl Crowd {
             let client = if plan.connecting {
                 None
             } else {
-                Some(Client::open(way, address, plan.clients).await?)
+                Some(Client::open(way, address).await?)
             };
             waiting.push((number, client));
         }
@@ -147,7 +147,7 @@ impl Volley for Crowd {
             tasks.spawn(async move {
                 let mut client = match client {
                     Some(client) => client,
-                    None => Client::open(way, address, plan.clients).await?,
+                    None => Client::open(way, address).await?,
                 };
                 let sent = send(&mut client, &plan, crowd, number).await?;
                 io::Result::Ok((client, sent))
@@ -208,11 +208,11 @@ enum Client {
 }
 
 impl Client {
-    async fn open(way: Way, address: SocketAddr, clients: usize) -> io::Result<Self> {
+    async fn open(way: Way, address: SocketAddr) -> io::Result<Self> {
         Ok(match way {
             Way::Put(_) => Self::Put(put::Client::open(address).await?),
             Way::Tus { path, piece } => Self::Tus(tus::Client::open(address, path, piece).await?),
-            Way::ObjectStore => Self::Nats(nats::Client::open(address, clients).await?),
+            Way::ObjectStore => Self::Nats(nats::Client::open(address).await?),
         })
     }
 

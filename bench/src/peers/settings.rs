@@ -41,11 +41,12 @@ impl Settings {
     /// The text for a server that keeps everything in this folder and listens at these addresses, which stand for the ports.
     pub(crate) fn fill(&self, folder: &Path, addresses: &[SocketAddr]) -> Result<String> {
         let folder = folder.to_str().ok_or("the scratch folder is no text")?;
-        let mut text = self.text.replace("@DIR@", folder);
+        let mut text = self.text.to_owned();
         for (port, address) in self.ports.iter().zip(addresses) {
             text = text.replace(&port.to_string(), &address.port().to_string());
         }
-        Ok(text)
+        // Last: a folder's name may contain the number of a port.
+        Ok(text.replace("@DIR@", folder))
     }
 }
 

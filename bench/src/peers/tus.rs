@@ -48,6 +48,9 @@ impl Client {
                 return Err(refused("PATCH", answer.status));
             }
             offset += piece.len();
+            if answer.upload_offset != u64::try_from(offset).ok() {
+                return Err(io::Error::other("not all of an upload was taken"));
+            }
         }
         Ok(path)
     }

@@ -89,6 +89,15 @@ impl Row {
 }
 
 impl Results {
+    /// Whether Sluice was measured, if it was asked for, and nobody failed.
+    pub(crate) fn are_whole(&self) -> bool {
+        let is_missing = |row: &Row| row.part == Part::Subject && !row.takes_part();
+        !self
+            .rows
+            .iter()
+            .any(|row| row.has_failed() || is_missing(row))
+    }
+
     /// The figures that any contender reports, in order.
     fn figures(&self) -> Vec<&Value> {
         let mut figures: Vec<&Value> = Vec::new();
@@ -171,7 +180,7 @@ fn render_one(folder: &Path, results: &Results) -> Result<String> {
     Ok(text)
 }
 
-/// A number with so many digits after the point, and with fewer the larger it is.
+/// A number with so many digits after the point.
 fn number(value: f64, digits: usize) -> String {
     format!("{value:.digits$}")
 }
@@ -192,7 +201,10 @@ fn spread(summary: Summary, digits: usize) -> String {
 
 /// A row's cells: the name, each figure as median and range, and below it, as `×`, the subject's ratio to it.
 fn cells(results: &Results, row: &Row) -> Vec<String> {
-    let mut cells = vec![row.name.clone()];
+    let mut cells = vec![match row.has_failed() {
+        true => format!("{} (failed)", row.name),
+        false => row.name.clone(),
+    }];
     for figure in results.figures() {
         let Some(summary) = row.summary(&figure.figure) else {
             cells.push(String::new());

@@ -2,7 +2,7 @@
 
 use super::{
     blocking,
-    server::{self, Server},
+    server::Server,
     swarm::{Post, Script, Swarm, frames},
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{count, millis, percentile},
+    targets::server,
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -27,16 +28,12 @@ const TIME: Duration = Duration::from_secs(60);
 
 const AT_ONCE: usize = 64;
 
-const fn figure(name: &'static str, unit: &'static str, digits: usize) -> Figure {
-    Figure { name, unit, digits }
-}
-
 /// Files stored in the time, of those that were due.
-const KEPT: Figure = figure("of the rate due", "%", 1);
-const CACHED_P50: Figure = figure("p50 to cached", "ms", 1);
-const CACHED_P99: Figure = figure("p99 to cached", "ms", 1);
-const STORED_P50: Figure = figure("p50 to stored", "ms", 1);
-const STORED_P99: Figure = figure("p99 to stored", "ms", 1);
+const KEPT: Figure = Figure::new("of the rate due", "%", 1);
+const CACHED_P50: Figure = Figure::new("p50 to cached", "ms", 1);
+const CACHED_P99: Figure = Figure::new("p99 to cached", "ms", 1);
+const STORED_P50: Figure = Figure::new("p50 to stored", "ms", 1);
+const STORED_P99: Figure = Figure::new("p99 to stored", "ms", 1);
 
 /// The scenario.
 pub(super) struct Devices;
@@ -76,7 +73,7 @@ impl Contender for Sluice {
     }
 
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
-        server::prepare(lab)
+        server::version(lab)
     }
 
     async fn round(&mut self, lab: &Lab) -> Result<Sample> {
@@ -90,6 +87,7 @@ impl Contender for Sluice {
             upload: frames::upload(&Body::new(1, FILE_BYTES))?,
             connected: 0,
             end: None,
+            next: Vec::new(),
             sent_at: vec![None; devices],
             answers_due: vec![0; devices],
             due: 0,
@@ -123,7 +121,9 @@ struct Fleet {
     connected: usize,
     /// When no more files are sent; none while devices connect.
     end: Option<Instant>,
-    /// When each began to send its present file.
+    /// When each is to send its next file, whether or not the generator is in time.
+    next: Vec<Instant>,
+    /// When each was to send its present file.
     sent_at: Vec<Option<Instant>>,
     /// What each has still to hear of it: that it is cached, that it is stored.
     answers_due: Vec<u8>,
@@ -140,8 +140,11 @@ impl Fleet {
         let start = Instant::now();
         self.end = Some(start + time);
         let devices = u32::try_from(self.connects.len())?;
-        for who in 0..devices {
-            swarm.call_at(start + PERIOD * who / devices, who as usize);
+        self.next = (0..devices)
+            .map(|who| start + PERIOD * who / devices)
+            .collect();
+        for (who, &next) in self.next.iter().enumerate() {
+            swarm.call_at(next, who);
         }
         swarm.run(1, self)
     }
@@ -192,16 +195,17 @@ impl Script for Fleet {
     }
 
     fn due(&mut self, who: usize, post: &mut Post<'_>) {
-        let now = Instant::now();
-        if self.end.is_none_or(|end| now >= end) {
+        let planned = self.next[who];
+        if self.end.is_none_or(|end| planned >= end) {
             return;
         }
-        post.call_at(now + PERIOD);
+        self.next[who] = planned + PERIOD;
+        post.call_at(self.next[who]);
         self.due += 1;
         // Whoever is not done with the last one leaves this one out: the rate is not kept.
         if self.sent_at[who].is_none() {
             post.send(self.upload.clone());
-            (self.sent_at[who], self.answers_due[who]) = (Some(now), 2);
+            (self.sent_at[who], self.answers_due[who]) = (Some(planned), 2);
             self.under_way += 1;
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     blocking, centrifugo,
-    server::{self, Server},
+    server::Server,
     swarm::{Post, Script, Swarm, frames},
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{millis, percentile},
     targets::floors,
+    targets::server,
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -33,23 +34,19 @@ const FILE_BYTES: usize = 1024;
 
 pub(super) const AT_ONCE: usize = 64;
 
-const fn figure(name: &'static str, unit: &'static str, digits: usize) -> Figure {
-    Figure { name, unit, digits }
-}
-
 /// From the moment when the first socket had it.
-pub(super) const P50: Figure = figure("p50 from the first", "ms", 1);
-pub(super) const P99: Figure = figure("p99 from the first", "ms", 1);
-pub(super) const MAX: Figure = figure("max from the first", "ms", 1);
+pub(super) const P50: Figure = Figure::new("p50 from the first", "ms", 1);
+pub(super) const P99: Figure = Figure::new("p99 from the first", "ms", 1);
+pub(super) const MAX: Figure = Figure::new("max from the first", "ms", 1);
 /// From sending what causes it.
-pub(super) const P50_CAUSE: Figure = figure("p50 from the cause", "ms", 1);
-pub(super) const P99_CAUSE: Figure = figure("p99 from the cause", "ms", 1);
+pub(super) const P50_CAUSE: Figure = Figure::new("p50 from the cause", "ms", 1);
+pub(super) const P99_CAUSE: Figure = Figure::new("p99 from the cause", "ms", 1);
 /// From the cause until the last socket had heard everything; of Sluice two notifications, the second one of the file's being stored.
-pub(super) const ALL: Figure = figure("all heard", "ms", 1);
+pub(super) const ALL: Figure = Figure::new("all heard", "ms", 1);
 /// CPU time of the server for a notification, all sockets.
-pub(super) const CPU: Figure = figure("cpu per notification", "ms", 1);
+pub(super) const CPU: Figure = Figure::new("cpu per notification", "ms", 1);
 /// The same of the load generator.
-pub(super) const OWN_CPU: Figure = figure("generator cpu per notification", "ms", 1);
+pub(super) const OWN_CPU: Figure = Figure::new("generator cpu per notification", "ms", 1);
 
 /// The scenario.
 pub(super) struct FanOut;
@@ -98,7 +95,13 @@ impl Contender for Row {
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
         match self.is_floor {
             true => Ok(Kind::RawLoop.about().to_owned()),
-            false => server::prepare(lab),
+            false => {
+                let version = server::version(lab)?;
+                let sockets = lab.size(SOCKETS, 50);
+                Ok(format!(
+                    "{version}, gateway.max_sessions_per_user = {sockets}"
+                ))
+            }
         }
     }
 
@@ -114,7 +117,7 @@ impl Contender for Row {
             )
         } else {
             let limit = sockets.to_string();
-            let settings = [("SLUICE_GATEWAY__MAX_SESSIONS_PER_USER", &*limit)];
+            let settings = [("gateway.max_sessions_per_user", &*limit)];
             let server = Server::start(lab, folder.path(), 1, &settings).await?;
             let connect = frames::connect(&server.tokens[0])?;
             let cause = frames::upload(&Body::new(1, FILE_BYTES))?;

@@ -4,7 +4,7 @@ use super::{
     blocking,
     history::{self, Kind, Reader},
     index,
-    server::{self, Server},
+    server::Server,
     swarm::{Post, Script, Swarm, frames},
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{count, kib, millis, percentile},
+    targets::server,
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -32,16 +33,12 @@ const INSERTS: u64 = 100;
 
 const PAGES: u64 = 200;
 
-const fn figure(name: &'static str, unit: &'static str, digits: usize) -> Figure {
-    Figure { name, unit, digits }
-}
-
 /// Figures of the largest size; the curves show the others.
-const CPU: Figure = figure("cpu per client", "ms", 2);
-const RSS: Figure = figure("RSS per client", "KiB", 1);
-const P99: Figure = figure("p99", "ms", 1);
-const PAGE_P99: Figure = figure("page p99", "ms", 2);
-const INSERT_RATE: Figure = figure("inserts", "1/s", 0);
+const CPU: Figure = Figure::new("cpu per client", "ms", 2);
+const RSS: Figure = Figure::new("RSS per client", "KiB", 1);
+const P99: Figure = Figure::new("p99", "ms", 1);
+const PAGE_P99: Figure = Figure::new("page p99", "ms", 2);
+const INSERT_RATE: Figure = Figure::new("inserts", "1/s", 0);
 
 /// Clients that connect, send one small file and stay.
 pub(super) struct Clients;
@@ -81,7 +78,7 @@ impl Contender for ManyClients {
     }
 
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
-        server::prepare(lab)
+        server::version(lab)
     }
 
     async fn round(&mut self, lab: &Lab) -> Result<Sample> {
@@ -195,7 +192,7 @@ impl Contender for ManyFiles {
     }
 
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
-        server::prepare(lab)
+        server::version(lab)
     }
 
     async fn round(&mut self, lab: &Lab) -> Result<Sample> {
@@ -225,7 +222,7 @@ impl Contender for ManyFiles {
 
 /// The 99th percentile of pages, once they were read before.
 async fn read(lab: &Lab, folder: &std::path::Path, files: u64) -> Result<f64> {
-    let mut running = Server::start_on(lab, folder).await?;
+    let mut running = server::serve(lab, folder, &[]).await?;
     let mut reader = Reader::new(&running, files).await?;
     history::idle(&running).await?;
     let mut times = Vec::new();

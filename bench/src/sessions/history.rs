@@ -1,9 +1,6 @@
 //! Pages of history where there are a million files.
 
-use super::{
-    accounts, index,
-    server::{self, Server},
-};
+use super::index;
 use crate::{
     Result,
     lab::{Lab, Scratch},
@@ -11,6 +8,7 @@ use crate::{
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{millis, percentile},
     target::Running,
+    targets::server,
 };
 use async_trait::async_trait;
 use protocol::file::{Cursor, FilePage};
@@ -28,24 +26,27 @@ const FILES: u64 = 1_000_000;
 /// Pages asked for of each kind.
 const PAGES: u64 = 300;
 
-const fn figure(name: &'static str) -> Figure {
-    let (unit, digits) = ("ms", 2);
-    Figure { name, unit, digits }
-}
-
 /// The first pages that a fresh process reads, of files of which nothing is in memory.
-const COLD: [Figure; 3] = [figure("cold p50"), figure("cold p99"), figure("cold max")];
-const WARM: [Figure; 3] = [figure("warm p50"), figure("warm p99"), figure("warm max")];
+const COLD: [Figure; 3] = [
+    Figure::new("cold p50", "ms", 2),
+    Figure::new("cold p99", "ms", 2),
+    Figure::new("cold max", "ms", 2),
+];
+const WARM: [Figure; 3] = [
+    Figure::new("warm p50", "ms", 2),
+    Figure::new("warm p99", "ms", 2),
+    Figure::new("warm max", "ms", 2),
+];
 
 /// What is asked for, and its column.
 const KINDS: [(Kind, Figure); 7] = [
-    (Kind::First, figure("first page p99")),
-    (Kind::Deep, figure("deep page p99")),
-    (Kind::Status, figure("by status p99")),
-    (Kind::Tag, figure("by tag p99")),
-    (Kind::Pool, figure("by pool p99")),
-    (Kind::Time, figure("by time p99")),
-    (Kind::Everyone, figure("everyone's p99")),
+    (Kind::First, Figure::new("first page p99", "ms", 2)),
+    (Kind::Deep, Figure::new("deep page p99", "ms", 2)),
+    (Kind::Status, Figure::new("by status p99", "ms", 2)),
+    (Kind::Tag, Figure::new("by tag p99", "ms", 2)),
+    (Kind::Pool, Figure::new("by pool p99", "ms", 2)),
+    (Kind::Time, Figure::new("by time p99", "ms", 2)),
+    (Kind::Everyone, Figure::new("everyone's p99", "ms", 2)),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Contender for Sluice {
     }
 
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
-        let version = server::prepare(lab)?;
+        let version = server::version(lab)?;
         let folder = lab.scratch()?;
         index::fill(folder.path(), 1, lab.size(FILES, 10_000)).await?;
         create_admin(lab, folder.path())?;
@@ -116,7 +117,7 @@ impl Contender for Sluice {
     async fn round(&mut self, lab: &Lab) -> Result<Sample> {
         let files = lab.size(FILES, 10_000);
         let folder = self.folder.as_ref().ok_or("it was prepared")?.path();
-        let mut running = Server::start_on(lab, folder).await?;
+        let mut running = server::serve(lab, folder, &[]).await?;
         let mut reader = Reader::new(&running, files).await?;
         idle(&running).await?;
         forget(folder)?;
@@ -156,7 +157,7 @@ fn spread(sample: Sample, figures: [Figure; 3], times: &mut [Duration]) -> Sampl
 /// Makes the admin `root`.
 pub(super) fn create_admin(lab: &Lab, folder: &Path) -> Result<()> {
     let password = folder.join("password");
-    fs::write(&password, accounts::PASSWORD)?;
+    fs::write(&password, server::PASSWORD)?;
     let made = Command::new(&lab.options.sluice)
         .args(["admin", "create", "--user", "root", "--password-file"])
         .arg(&password)
@@ -184,8 +185,12 @@ pub(super) async fn idle(running: &Running) -> Result<()> {
 
 /// Has the system forget what it keeps of the index in memory.
 fn forget(folder: &Path) -> Result<()> {
-    for name in ["index.db", "index.db-wal"] {
-        if let Ok(file) = File::open(folder.join(name)) {
+    const INDEX: &str = "index.db";
+    for name in [INDEX, "index.db-wal"] {
+        let path = folder.join(name);
+        // The log is there only while there is something in it.
+        if name == INDEX || path.exists() {
+            let file = File::open(path)?;
             file.sync_all()?;
             fadvise(&file, 0, None, Advice::DontNeed)?;
         }
@@ -206,7 +211,10 @@ impl Reader {
         let url = running.url();
         Ok(Self {
             http: Client::builder().no_proxy().build()?,
-            token: accounts::log_in(&url, "root").await?,
+            token: server::api(running.address())?
+                .login("root", server::PASSWORD)
+                .await?
+                .access_token,
             url,
             files,
         })
@@ -269,7 +277,15 @@ fn check(kind: Kind, place: u64, files: u64, body: &[u8]) -> Result<()> {
             let from = place.saturating_sub(files / 3).max(1);
             (from..place).rev().filter(own).take(50).collect()
         }
-        Kind::Tag | Kind::Pool => return Ok(()),
+        Kind::Tag => {
+            let tagged = |number: &u64| index::tag_of(*number) == Some(index::tag(place));
+            let found = (1..=files).rev().filter(own).filter(tagged);
+            found.take(50).collect()
+        }
+        Kind::Pool => {
+            let sent = |number: &u64| index::pool_of(*number) == Some(index::pool(place));
+            (1..place).rev().filter(sent).take(50).collect()
+        }
     };
     let found: Vec<_> = page.files.iter().map(|file| file.file_id).collect();
     let expected: Vec<_> = expected.into_iter().map(index::file).collect();

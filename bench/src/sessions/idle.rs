@@ -2,7 +2,7 @@
 
 use super::{
     blocking, centrifugo,
-    server::{self, Server},
+    server::Server,
     swarm::{Post, Script, Swarm, frames},
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{count, kib, mib},
+    targets::server,
     upload::body::Body,
 };
 use async_trait::async_trait;
@@ -121,7 +122,7 @@ impl Contender for Sluice {
     }
 
     async fn prepare(&mut self, lab: &Lab) -> Result<String, Skip> {
-        server::prepare(lab)
+        server::version(lab)
     }
 
     async fn round(&mut self, lab: &Lab) -> Result<Sample> {

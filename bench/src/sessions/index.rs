@@ -59,8 +59,18 @@ pub(super) fn pool(number: u64) -> String {
     id(0xb000, number % POOLS).to_string()
 }
 
+/// The pool that a file was sent to, if any.
+pub(super) fn pool_of(file: u64) -> Option<String> {
+    file.is_multiple_of(5).then(|| pool(file / 5))
+}
+
 pub(super) fn tag(number: u64) -> String {
     format!("tag-{}", number % TAGS)
+}
+
+/// The tag of a file, if it has one.
+pub(super) fn tag_of(file: u64) -> Option<String> {
+    file.is_multiple_of(10).then(|| tag(file / 10))
 }
 
 pub(super) fn file(number: u64) -> FileId {

@@ -1,6 +1,5 @@
 //! Sessions in numbers: idle, told something at once, sending now and then, asking for history.
 
-mod accounts;
 mod centrifugo;
 mod devices;
 mod fan_out;

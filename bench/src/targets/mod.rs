@@ -1,6 +1,7 @@
 //! Servers of our own: Sluice in its forms, and the floors.
 
 pub mod floors;
+pub(crate) mod server;
 pub mod sluice;
 
 use crate::{

@@ -1,10 +1,9 @@
 //! Sluice as `sluice serve`, with the settings it ships with.
 
+use super::server;
 use crate::{
     Result,
     lab::Lab,
-    process::Servers,
-    ready,
     scenario::Skip,
     target::{Running, Target},
     upload::{
@@ -13,29 +12,15 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use client::{HttpApi, ServerUrl};
 use futures::{StreamExt, TryStreamExt};
 use protocol::{UserId, http::Grant};
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 use tokio::sync::{Mutex, OnceCell};
-
-/// The password of every account.
-pub const PASSWORD: &str = "correct horse battery staple";
-
-/// Of the server that accounts are made on, before anything is measured: hashing a password as it ships takes long on purpose.
-const QUICK_SIGNUPS: [(&str, &str); 2] = [
-    ("auth.passwords.memory", "64 KiB"),
-    ("auth.passwords.iterations", "1"),
-];
-
-/// Sign-ups and refreshes under way at once.
-const AT_ONCE: usize = 8;
 
 /// An account of the server that runs.
 #[derive(Clone, Debug)]
@@ -53,7 +38,6 @@ pub struct Account {
 /// Accounts are made once, since hashing passwords takes long, and kept as a data folder that each start gets a copy of.
 pub struct Sluice {
     name: String,
-    settings: Vec<(String, String)>,
     accounts: usize,
     template: OnceCell<Template>,
     /// Of the server that runs.
@@ -72,7 +56,6 @@ impl Sluice {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            settings: Vec::new(),
             accounts: 0,
             template: OnceCell::new(),
             present: Mutex::default(),
@@ -86,66 +69,26 @@ impl Sluice {
         self
     }
 
-    /// With another value of a setting, `gateway.max_sessions_per_user` say. Shown in reports.
-    #[must_use]
-    pub fn with_setting(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
     /// The accounts of the server that was started last, with tokens that last for a quarter of an hour.
     pub async fn accounts(&self) -> Vec<Account> {
         self.present.lock().await.clone()
     }
 
-    async fn serve(
-        &self,
-        lab: &Lab,
-        folder: &Path,
-        settings: impl Iterator<Item = (&str, &str)> + Send,
-    ) -> Result<Running> {
-        let address = ready::free_address()?;
-        let mut command = Command::new(&lab.options.sluice);
-        command.args(["serve", "--listen", &address.to_string(), "--data"]);
-        command.arg(folder.join("data"));
-        for (key, value) in settings {
-            let name = key.replace('.', "__").to_uppercase();
-            command.env(format!("SLUICE_{name}"), value);
-        }
-        let mut servers = Servers::new();
-        servers.spawn("sluice", &command, &folder.join("sluice.log"))?;
-        ready::answers(&mut servers, address, "/readyz").await?;
-        Ok(Running::new(servers, address))
-    }
-
     /// Makes the accounts on a server of their own, and keeps its data.
     async fn make_template(&self, lab: &Lab) -> Result<Template> {
         let folder = lab.scratch()?.keep();
-        let mut running = self.serve(lab, &folder, QUICK_SIGNUPS.into_iter()).await?;
-        let api = api(running.address())?;
-        let signup = |number| {
-            let api = api.clone();
-            async move { api.signup(&format!("user-{number}"), PASSWORD).await }
-        };
-        let grants = futures::stream::iter(0..self.accounts)
-            .map(signup)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        let data = folder.join("data");
+        let mut running = server::serve(lab, &data, &server::QUICK_SIGNUPS).await?;
+        let grants = server::sign_up(running.address(), self.accounts).await?;
         running.servers.end().await;
         Ok(Template { folder, grants })
     }
 }
 
-fn api(address: SocketAddr) -> Result<HttpApi> {
-    let url: ServerUrl = format!("http://{address}").parse()?;
-    Ok(HttpApi::new(url))
-}
-
 /// Fresh tokens: exchanging costs the server little, and the template's own would have expired in a long run. Each start finds
 /// the template's refresh tokens unused.
 async fn refresh(address: SocketAddr, grants: &[Grant]) -> Result<Vec<Account>> {
-    let api = api(address)?;
+    let api = server::api(address)?;
     let tokens: Vec<String> = grants
         .iter()
         .map(|grant| grant.refresh_token.clone())
@@ -156,7 +99,7 @@ async fn refresh(address: SocketAddr, grants: &[Grant]) -> Result<Vec<Account>> 
     };
     let fresh = futures::stream::iter(tokens)
         .map(exchange)
-        .buffered(AT_ONCE);
+        .buffered(server::AT_ONCE);
     let accounts = fresh.map_ok(|grant| Account {
         user_id: grant.user_id,
         name: grant.user_name,
@@ -172,30 +115,14 @@ impl Target for Sluice {
     }
 
     async fn prepare(&self, lab: &Lab) -> Result<String, Skip> {
-        let binary = &lab.options.sluice;
-        let version = Command::new(binary)
-            .arg("--version")
-            .output()
-            .map_err(|error| {
-                format!(
-                    "{}: {error}; `./dev bench` builds it, --sluice names another",
-                    binary.display()
-                )
-            })?;
-        let mut text = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-        for (key, value) in &self.settings {
-            text += &format!(", {key} = {value}");
-        }
-        Ok(text)
+        server::version(lab)
     }
 
     async fn start(&self, lab: &Lab, folder: &Path) -> Result<Running> {
         let template = self.template.get_or_try_init(|| self.make_template(lab));
         let template = template.await?;
         copy(&template.folder.join("data"), &folder.join("data"))?;
-        let settings = self.settings.iter();
-        let settings = settings.map(|(key, value)| (key.as_str(), value.as_str()));
-        let running = self.serve(lab, folder, settings).await?;
+        let running = server::serve(lab, &folder.join("data"), &[]).await?;
         *self.present.lock().await = refresh(running.address(), &template.grants).await?;
         Ok(running)
     }

@@ -192,6 +192,10 @@ impl Contender for Uploader {
         let meter = running.servers.meter()?;
         let sent = volley.send().await?;
         let cost = meter.finish().await?;
+        if sent.len() != plan.files() {
+            return Err(format!("{} of {} files were sent", sent.len(), plan.files()).into());
+        }
+        // Of what keeps nothing, nothing can be fetched.
         for sent in sample(&sent) {
             let stored = volley.fetch(sent).await?;
             let expected = plan.body(sent.client, sent.file).digest();

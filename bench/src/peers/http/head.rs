@@ -12,6 +12,8 @@ pub(crate) struct Head {
     pub(crate) length: Length,
     /// Where a created resource is: a path, or a URL.
     pub(crate) location: Option<String>,
+    /// How much of an upload is there, by the protocol of tus.
+    pub(crate) upload_offset: Option<u64>,
 }
 
 /// How the end of a body is known.
@@ -40,6 +42,7 @@ impl Head {
             status,
             length: Length::Known(0),
             location: None,
+            upload_offset: None,
         };
         for line in lines {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
@@ -58,6 +61,8 @@ impl Head {
             self.length = Length::Chunked;
         } else if name.eq_ignore_ascii_case("location") {
             self.location = Some(value.to_owned());
+        } else if name.eq_ignore_ascii_case("upload-offset") {
+            self.upload_offset = value.parse().ok();
         }
         Ok(())
     }

@@ -11,14 +11,15 @@ use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
 };
+use tokio::sync::Semaphore;
 use wire::Message;
 
 /// What the clients cut objects into.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Chunks on the way at once, of all clients: the server refuses what is beyond 128 MiB in a stream's queue, and a client whose chunk
-/// was refused would have to put the whole object again.
-const ON_THE_WAY: usize = (96 << 20) / CHUNK_BYTES;
+/// Room for the chunks on the way at once, of all clients: the server refuses what is beyond 128 MiB in a stream's queue, and a
+/// client whose chunk was refused would have to put the whole object again.
+static ROOM: Semaphore = Semaphore::const_new((96 << 20) / CHUNK_BYTES);
 
 /// The same of one client; more makes nothing faster.
 const MOST_OF_ONE: usize = 64;
@@ -37,17 +38,14 @@ fn number() -> u64 {
 pub(crate) struct Client {
     pipe: Pipe,
     inbox: String,
-    /// Chunks that may be on the way.
-    window: usize,
 }
 
 impl Client {
-    /// Connects, and listens to its inbox. So many clients share what may be on the way.
-    pub(crate) async fn open(server: SocketAddr, clients: usize) -> io::Result<Self> {
+    /// Connects, and listens to its inbox.
+    pub(crate) async fn open(server: SocketAddr) -> io::Result<Self> {
         let mut client = Self {
             pipe: Pipe::connect(server).await?,
             inbox: format!("_INBOX.{:x}", number()),
-            window: (ON_THE_WAY / clients.max(1)).clamp(1, MOST_OF_ONE),
         };
         let hello = format!(
             "CONNECT {}\r\nSUB {}.* 1\r\nPING\r\n",
@@ -98,20 +96,27 @@ impl Client {
         let id = format!("{:016x}", number());
         let subject = format!("$O.{BUCKET}.C.{id}");
         let publish = format!("PUB {subject} {}.c", self.inbox);
-        let mut on_the_way = 0;
+        let mut on_the_way = Vec::new();
         for chunk in content.chunks(CHUNK_BYTES) {
-            if on_the_way == self.window {
-                self.acknowledged().await?;
-                on_the_way -= 1;
-            }
+            let room = loop {
+                match ROOM.try_acquire() {
+                    Ok(room) if on_the_way.len() < MOST_OF_ONE => break room,
+                    _ if on_the_way.is_empty() => {
+                        break ROOM.acquire().await.map_err(io::Error::other)?;
+                    }
+                    _ => self.acknowledged().await?,
+                }
+                on_the_way.pop();
+            };
             let head = format!("{publish} {}\r\n", chunk.len());
             self.pipe
                 .write_all(&[head.as_bytes(), chunk, b"\r\n"])
                 .await?;
-            on_the_way += 1;
+            on_the_way.push(room);
         }
-        for _ in 0..on_the_way {
+        while !on_the_way.is_empty() {
             self.acknowledged().await?;
+            on_the_way.pop();
         }
         let described =
             wire::describe(BUCKET, name, &id, content, CHUNK_BYTES, sha256, &self.inbox);
