@@ -11,8 +11,7 @@ use crate::{
     lab::Lab,
     scenario::{Contender, Figure, Part, Sample, Scenario, Skip},
     stats::{millis, percentile},
-    targets::floors,
-    targets::server,
+    targets::{floors, server},
     upload::body::Body,
 };
 use async_trait::async_trait;

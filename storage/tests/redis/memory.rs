@@ -1,8 +1,7 @@
 //! Redis at the bound of its memory.
 
-use crate::{append, content, server::Server, start_with};
+use crate::{append, content, server::Server, start_with, until};
 use protocol::UploadId;
-use std::time::{Duration, Instant};
 use storage::{
     chunks::{ChunkError, ChunkOptions, SealedContent},
     conformance::pattern,
@@ -138,16 +137,11 @@ async fn a_block_takes_a_quarter_more_than_its_bytes_at_most() {
         hold.held = append(&*cache, upload, hold, piece).await.expect("it fits");
     }
     // What the last call was read into, and written to the log from, is given back a moment later.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
+    until("a block takes less than 126 % of its bytes", async || {
         let taken = memory(&server).await - before;
-        let of_bytes = taken * 100 / bytes.len() as u64;
-        if of_bytes < 126 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{taken} bytes, {of_bytes} %");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        taken * 100 / (bytes.len() as u64) < 126
+    })
+    .await;
 }
 
 /// Bytes in use for data.
