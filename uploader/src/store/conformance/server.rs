@@ -52,6 +52,29 @@ impl Database {
         db.close().await.unwrap();
     }
 
+    /// Of which tables and lists of files all was read, and how many rows that were. It is known of sessions that have ended.
+    async fn read_whole(&self) -> Vec<(String, i64)> {
+        let mut db = PgConnection::connect(&self.url()).await.unwrap();
+        let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let deadline = Instant::now() + SOON;
+        while sqlx::query_scalar::<_, i64>(others)
+            .fetch_one(&mut db)
+            .await
+            .unwrap()
+            > 0
+        {
+            assert!(Instant::now() < deadline, "the store keeps a session open");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let read = "SELECT relname::text, seq_tup_read FROM pg_stat_user_tables \
+             WHERE schemaname = 'uploads' AND relname NOT LIKE '%migrations' AND seq_tup_read > 0 \
+             UNION ALL SELECT indexrelname::text, idx_tup_read FROM pg_stat_user_indexes \
+             WHERE indexrelname LIKE 'uploads_listed_%' AND idx_tup_read > 0";
+        let read = sqlx::query_as(read).fetch_all(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        read
+    }
+
     async fn on_server(&self, what: &str) -> Result<(), sqlx::Error> {
         let mut db = PgConnection::connect(&self.server).await?;
         let sql = sqlx::AssertSqlSafe(format!("{what} {}", self.name));
@@ -129,7 +152,7 @@ async fn replicas_write_side_by_side() {
     assert_eq!(told, numbered);
 
     // Each attempt is taken by one of them.
-    let taken = join_all((0..20).map(|number| take_some(&replicas[number % 2])));
+    let taken = join_all((0..20).map(|number| take_some(&replicas[number % 2], at(1))));
     let mut taken = taken.await.concat();
     taken.sort_unstable();
     let mut all: Vec<UploadId> = files.iter().map(|file| file.upload_id).collect();
@@ -150,10 +173,10 @@ fn told_to_admins(replica: &mut Fresh) -> Vec<u64> {
     told
 }
 
-async fn take_some(replica: &Fresh) -> Vec<UploadId> {
+async fn take_some(replica: &Fresh, now: jiff::Timestamp) -> Vec<UploadId> {
     let some = crate::store::Dispatch {
         queued: Vec::new(),
-        now: at(1),
+        now,
         lost_before: at(-1),
         unqueued_before: at(-1),
         max_in_flight: 1_000,
@@ -219,6 +242,30 @@ async fn the_schema_is_made_once_by_many() {
         store.cached(upload(&owner("anna")), at(1)).await;
         assert_eq!(numbers(store).await.len(), number + 1);
     }
+}
+
+/// Between two runs of `ANALYZE` the server knows nothing of what was written, and what it takes for small it reads whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_table_is_read_whole_to_find_some_rows() {
+    let database = Arc::new(super::Database::Server(Database::create().await));
+    let fresh = Fresh::over(Arc::clone(&database)).await;
+    let anna = owner("anna");
+    for _ in 0..20 {
+        let files = join_all((0..100).map(|_| fresh.cached(upload(&anna), at(1)))).await;
+        assert_eq!(fresh.dispatched(at(1)).await.len(), files.len());
+        let stored = files.iter().map(|file| {
+            let change = Change::Store { attempt: 1 };
+            fresh.changed(file.upload_id, change, at(2))
+        });
+        join_all(stored).await;
+    }
+    join_all((0..500).map(|_| fresh.cached(upload(&anna), at(3)))).await;
+    assert_eq!(take_some(&fresh, at(3)).await.len(), 7);
+    drop(fresh);
+    let super::Database::Server(database) = &*database else {
+        unreachable!("it is on a server")
+    };
+    assert_eq!(database.read_whole().await, Vec::<(String, i64)>::new());
 }
 
 #[tokio::test]

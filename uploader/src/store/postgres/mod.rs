@@ -71,6 +71,7 @@ struct Outage {
 
 impl Engine {
     fn new(server: Server, readers: NonZeroU32) -> Self {
+        let server = server.by_index();
         Self {
             schema: Schema::prepare(server.clone()),
             readers: server.pool(SCHEMA, readers.get()),

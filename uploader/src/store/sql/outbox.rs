@@ -165,7 +165,9 @@ async fn begin(db: &mut Connection, taken: Vec<Row>) -> Result<Vec<PersistFile>,
         &mut sql,
         attempts.iter().map(|(.., upload)| upload.to_string()),
     );
-    sql.push(" AND status IN ('cached', 'retrying', 'storing') RETURNING *");
+    // Not in a form that an index of the files of this status could be used for: PostgreSQL would read all of it, rather than
+    // find these.
+    sql.push(" AND status || '' IN ('cached', 'retrying', 'storing') RETURNING *");
     let begun = sql.build().fetch_all(db).await?;
     let begun = begun.iter().map(rows::upload);
     let mut begun: HashMap<UploadId, Upload> = begun
