@@ -25,7 +25,7 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Measure {
-    /// What to measure; the upload scenarios if nothing is said. `bench list` names all, `all` runs all.
+    /// What to measure; uploads and downloads of one process if nothing is said. `bench list` names all, `all` runs all.
     scenarios: Vec<String>,
     /// Rounds that count, after one that does not.
     #[arg(long, default_value_t = 5)]

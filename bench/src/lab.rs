@@ -49,6 +49,9 @@ impl Lab {
         options.out = options.out.canonicalize()?;
         options.sluice = absolute(options.sluice);
         options.beside = options.beside.map(absolute);
+        if let Some(beside) = options.beside.as_ref().filter(|sluice| !sluice.is_file()) {
+            return Err(format!("--beside: there is no {}", beside.display()).into());
+        }
         let scratch = options.out.join(format!("scratch-{}", std::process::id()));
         fs::create_dir_all(&scratch)?;
         // Ten thousand sockets need as many descriptors, also in the servers started.
@@ -122,6 +125,20 @@ impl Lab {
             || only
                 .iter()
                 .any(|part| contender.contains(&part.to_lowercase()))
+    }
+
+    /// That each name asked for is one of these.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn knows(&self, contenders: &[String]) -> Result<()> {
+        for part in &self.options.only {
+            let is_it = |name: &String| name.to_lowercase().contains(&part.to_lowercase());
+            if !contenders.iter().any(is_it) {
+                return Err(format!("no contender of these scenarios is called {part}").into());
+            }
+        }
+        Ok(())
     }
 
     /// Shows what is being done now.

@@ -12,12 +12,16 @@ use std::process::ExitCode;
 /// Runs the scenarios one after another and writes what came out. The code says whether Sluice was measured and nobody failed.
 ///
 /// # Errors
-/// When results can't be written, or nobody takes part. A contender that fails is reported, and the others go on.
+/// When results can't be written, or nobody has one of the names asked for. A contender that fails is reported, and the others go on.
 pub async fn run(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Result<ExitCode> {
     let beside = lab.beside()?;
+    lab.knows(&names(lab, scenarios))?;
     let mut all_well = true;
     for scenario in scenarios {
-        let results = measure(lab, beside.as_ref(), scenario.as_ref()).await?;
+        let Some(results) = measure(lab, beside.as_ref(), scenario.as_ref()).await else {
+            lab.tell(&format!("{}: nobody asked for takes part", scenario.name()));
+            continue;
+        };
         all_well &= results.are_whole();
         let shown = report::write(&lab.results()?, &results)?;
         lab.tell(&shown);
@@ -29,13 +33,22 @@ pub async fn run(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Result<ExitCode>
     })
 }
 
+/// The names of all contenders.
+fn names(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Vec<String> {
+    let contenders = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.contenders(lab));
+    contenders.map(|contender| contender.name()).collect()
+}
+
 struct Entry<'l> {
     lab: &'l Lab,
     contender: Box<dyn Contender>,
     row: Row,
 }
 
-async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Result<Results> {
+/// None, if nobody takes part.
+async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Option<Results> {
     let machine = Machine::here(&lab.options.out);
     let mut entries = Vec::new();
     for contender in scenario.contenders(lab) {
@@ -56,18 +69,17 @@ async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Re
         }
     }
     if entries.is_empty() {
-        let only = lab.options.only.join(", ");
-        return Err(format!("{}: no contender is called {only}", scenario.name()).into());
+        return None;
     }
     for round in 0..=lab.options.rounds {
-        for turn in turns(entries.len(), round) {
-            let entry = &mut entries[turn];
-            if entry.row.takes_part() {
-                take_turn(scenario.name(), entry, round).await;
-            }
+        let mut present: Vec<&mut Entry<'_>> = entries.iter_mut().collect();
+        present.retain(|entry| entry.row.takes_part());
+        for turn in turns(present.len(), round) {
+            let entry = &mut present[turn];
+            take_turn(scenario.name(), entry, round).await;
         }
     }
-    Ok(Results {
+    Some(Results {
         scenario: scenario.name().to_owned(),
         about: scenario.about(),
         quick: lab.options.quick,

@@ -55,10 +55,23 @@ fn what_is_not_there_is_skipped_and_said_to_be() {
     ];
     let (well, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
     assert!(!well && text.contains("sluice: skipped: "), "{text}");
-    let options = ["--quick", "--rounds", "1", "--only", "Nobody", "--out", "."];
+    for (name, why) in [
+        ("Nobody", "is called Nobody"),
+        ("floor,Nobody", "is called Nobody"),
+    ] {
+        let options = ["--quick", "--rounds", "1", "--only", name, "--out", "."];
+        let (well, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
+        assert!(!well && text.contains(why), "{text}");
+    }
+    let options = ["--quick", "--beside", "nowhere", "--out", "."];
     let (well, text) = bench(folder.path(), &[&["upload-64x8x2m"], &options[..]].concat());
+    assert!(!well && text.contains("there is no "), "{text}");
+    // A scenario in which nobody of these takes part is passed over.
+    let options = ["--quick", "--rounds", "1", "--only", "floor", "--out", "."];
+    let scenarios = ["download-one-256m", "upload-64x8x2m"];
+    let (well, text) = bench(folder.path(), &[&scenarios, &options[..]].concat());
     assert!(
-        !well && text.contains("no contender is called Nobody"),
+        well && text.contains("download-one-256m: nobody asked for takes part"),
         "{text}"
     );
     let (well, text) = bench(folder.path(), &["no-such-thing"]);

@@ -17,8 +17,8 @@ use storage::events::EventError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many attempts are taken from the outbox in one transaction, for a queue in this process: so few that others have their
-/// turn.
+/// How many attempts are taken from the outbox in one transaction, for a queue in this process, which is quick to take them. Uploads
+/// and reports wait while they are: with more they wait longer, and nothing is gained.
 const BATCH: u32 = 64;
 
 /// The same for a queue that keeps what it has. Each time costs a commit and a confirmation, one after the other: with fewer, it

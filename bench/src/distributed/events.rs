@@ -36,7 +36,11 @@ use service_kit::{
     peer::{Peer, PeerConfig},
 };
 use sluice::Role;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// Reports under way at once, and messages that a consumer holds.
@@ -47,6 +51,10 @@ const TOGETHER: usize = 64;
 
 /// Messages that may be unconfirmed.
 const WINDOW: usize = 256;
+
+/// How many files at the beginning and at the end are not counted: as many as the uploader lets be queued at once by default, and
+/// those of the beginning are queued before anybody takes them.
+const UNCOUNTED: usize = 1024;
 
 /// Bytes of a message of the floor: about what work and news of a file have.
 const MESSAGE: usize = 700;
@@ -92,7 +100,7 @@ impl Scenario for Events {
     }
 
     fn contenders(&self, lab: &Lab) -> Vec<Box<dyn Contender>> {
-        let (site, files) = (Shared::default(), lab.size(3200, 64));
+        let (site, files) = (Shared::default(), lab.size(6400, 64));
         let subject = Subject {
             site: site.clone(),
             files,
@@ -112,9 +120,22 @@ async fn get(site: &Shared, lab: &Lab) -> Result<Arc<Site>> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn figures_of(events: usize, wall: Duration, bill: &Bill) -> Sample {
+fn per_second(events: usize, wall: Duration) -> f64 {
+    events as f64 / wall.as_secs_f64()
+}
+
+/// How many a second there were in the middle of the stretch, where as many are under way at its beginning as at its end.
+fn steady_rate(outcomes: &[Instant]) -> f64 {
+    let uncounted = UNCOUNTED.min(outcomes.len() / 4);
+    let (first, last) = (uncounted, outcomes.len() - 1 - uncounted);
+    per_second(last - first, outcomes[last] - outcomes[first])
+}
+
+/// `events` are those of the whole stretch.
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn figures_of(rate: f64, events: usize, bill: &Bill) -> Sample {
     let events = events as f64;
-    let mut sample = Sample::default().with(EVENTS_PER_S, events / wall.as_secs_f64());
+    let mut sample = Sample::default().with(EVENTS_PER_S, rate);
     for (part, figure) in CPU {
         sample = sample.with(figure, bill.cpu(part) * 1e3 / events);
     }
@@ -151,12 +172,11 @@ impl Contender for Subject {
         let channel = channel(site.engines.rabbitmq.url()).await?;
         let meters = site.meters()?;
         let consuming = tokio::spawn(stand_in.consume(channel, plan.files()));
-        clients.until_stored().await?;
-        let wall = meters.elapsed();
+        let outcomes = clients.until_stored().await?;
         let bill = meters.stop()?;
         consuming.await??;
         site.check().await?;
-        Ok(figures_of(plan.files(), wall, &bill))
+        Ok(figures_of(steady_rate(&outcomes), plan.files(), &bill))
     }
 }
 
@@ -260,7 +280,8 @@ impl Contender for Floor {
         publishing
             .queue_delete(queue, QueueDeleteOptions::default())
             .await?;
-        Ok(figures_of(self.messages, wall, &bill))
+        let rate = per_second(self.messages, wall);
+        Ok(figures_of(rate, self.messages, &bill))
     }
 }
 

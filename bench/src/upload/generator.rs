@@ -91,11 +91,12 @@ impl Clients {
 const STORED_WITHIN: Duration = Duration::from_secs(120);
 
 impl Clients {
-    /// Waits until the server has said of every file that was sent that it is stored for good.
+    /// Waits until the server has said of every file that was sent that it is stored for good; answers when it said so of
+    /// each, in this order.
     ///
     /// # Errors
     /// When one is not.
-    pub async fn until_stored(&mut self) -> Result<()> {
+    pub async fn until_stored(&mut self) -> Result<Vec<Instant>> {
         let files = self.plan.files_per_client;
         let all = self
             .done
@@ -103,10 +104,12 @@ impl Clients {
             .map(|session| session.until_stored(files));
         let all = futures::future::try_join_all(all);
         let late = |_| format!("not everything is stored within {STORED_WITHIN:?}");
-        tokio::time::timeout(STORED_WITHIN, all)
+        let stored = tokio::time::timeout(STORED_WITHIN, all)
             .await
             .map_err(late)??;
-        Ok(())
+        let mut stored = stored.concat();
+        stored.sort_unstable();
+        Ok(stored)
     }
 }
 

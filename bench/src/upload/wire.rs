@@ -10,15 +10,15 @@ use protocol::{
     message::{ClientMessage, Connect, Limits},
 };
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 /// An open session.
 #[derive(Debug)]
 pub struct Session {
     pipe: Pipe,
     limits: Limits,
-    /// Files of which the server has said that they are stored.
-    stored: usize,
+    /// When the server has said of files that they are stored.
+    stored: Vec<Instant>,
 }
 
 /// A file as it is to be sent.
@@ -90,7 +90,7 @@ impl Session {
         Ok(Self {
             pipe,
             limits,
-            stored: 0,
+            stored: Vec::new(),
         })
     }
 
@@ -127,27 +127,27 @@ impl Session {
                         return Ok((file, digest));
                     }
                     Reply::Refused(text) => return Err(text.into()),
-                    Reply::Stored => self.stored += 1,
+                    Reply::Stored => self.stored.push(Instant::now()),
                     Reply::Completed { .. } | Reply::Connected(_) | Reply::Other => {}
                 }
             }
         }
     }
 
-    /// Waits until the server has said of so many files that they are stored.
+    /// Waits until the server has said of so many files that they are stored; answers when it said so of each.
     ///
     /// # Errors
     /// When one is not.
-    pub async fn until_stored(&mut self, files: usize) -> Result<()> {
-        while self.stored < files {
+    pub async fn until_stored(&mut self, files: usize) -> Result<&[Instant]> {
+        while self.stored.len() < files {
             match next_reply(&mut self.pipe)? {
-                Some(Reply::Stored) => self.stored += 1,
+                Some(Reply::Stored) => self.stored.push(Instant::now()),
                 Some(Reply::Refused(text)) => return Err(text.into()),
                 Some(_) => {}
                 None => self.pipe.read_more().await?,
             }
         }
-        Ok(())
+        Ok(&self.stored)
     }
 }
 

@@ -43,6 +43,27 @@ async fn each_attempt_is_queued_once_by_whichever_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_is_queued_in_order_however_many_turns_it_takes() {
+    let one = Harness::replica().await;
+    let anna = caller("anna");
+    let mut waiting = Vec::new();
+    for _ in 0..6 {
+        let files = join_all((0..50).map(|_| one.cached(&anna))).await;
+        waiting.extend(files.into_iter().map(|file| file.upload_id));
+        one.advance(Duration::from_secs(1));
+    }
+    let running = one.run();
+    for together in waiting.chunks(50) {
+        let mut queued = BTreeSet::new();
+        for _ in together {
+            queued.insert(one.work().await.upload.upload_id);
+        }
+        assert_eq!(queued, together.iter().copied().collect());
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_that_nobody_was_woken_for_is_found() {
     let one = Harness::replica().await;
     let two = one.beside().await;

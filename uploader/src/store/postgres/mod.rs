@@ -25,6 +25,13 @@ type Db = sqlx::Postgres;
 
 const TAGS_OF_UPLOAD: &str = "jsonb_array_elements_text(uploads.tags::jsonb) AS tags (value)";
 
+/// What lets a transaction go through whole tables in the order in which they lie on disk, and what ends that again: otherwise
+/// connections avoid it ([`Server::by_index`]).
+const WHOLE_TABLES: [&str; 2] = [
+    "SET LOCAL enable_seqscan = on",
+    "SET LOCAL enable_seqscan = off",
+];
+
 /// Every replica of this service has it.
 const SHARED: bool = true;
 
@@ -71,9 +78,10 @@ struct Outage {
 
 impl Engine {
     fn new(server: Server, readers: NonZeroU32) -> Self {
+        let schema = Schema::prepare(server.clone());
         let server = server.by_index();
         Self {
-            schema: Schema::prepare(server.clone()),
+            schema,
             readers: server.pool(SCHEMA, readers.get()),
             server,
             outage: Mutex::default(),

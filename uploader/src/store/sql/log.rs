@@ -1,7 +1,7 @@
 //! The notification log: per topic, numbered one by one.
 
 use super::{
-    Connection, Db, Row, rows,
+    Connection, Db, Row, WHOLE_TABLES, rows,
     set::{push_list, push_values},
     writer::{Set, Tx},
 };
@@ -300,6 +300,8 @@ pub(super) async fn trim(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
+    let [begin, end] = WHOLE_TABLES;
+    sqlx::raw_sql(begin).execute(&mut tx.db).await?;
     // Only ever the beginning of a log goes, so that what is left has no hole: the last one too old decides.
     let cut = sqlx::query(
         "SELECT topics.log_name, CASE WHEN cut.oldest > topics.oldest + $4 THEN topics.oldest + $4 ELSE cut.oldest END \
@@ -318,6 +320,7 @@ pub(super) async fn trim(
     .bind(OUTDATED_AT_ONCE)
     .fetch_all(&mut tx.db)
     .await?;
+    sqlx::raw_sql(end).execute(&mut tx.db).await?;
     for row in &cut {
         let log: String = row.try_get("log_name")?;
         let oldest: i64 = row.try_get("oldest")?;

@@ -6,6 +6,7 @@
 //!   savepoint `job` set; `abandon` undoes one that failed, and keeps the connection if it is of further use; `in_time` bounds
 //!   a transaction; `read` lends a connection that reads;
 //! - `TAGS_OF_UPLOAD`: a table of the tags of a row of `uploads`, with one column `value`;
+//! - `WHOLE_TABLES`: what to say before and after a statement for which whole tables are to be read;
 //! - `SHARED`: whether other processes write to the same database.
 //!
 //! Numbers are BIGINT and everything else is TEXT, so that a migration, too, is written once.
@@ -19,7 +20,7 @@ mod sweep;
 mod uploads;
 pub(super) mod writer;
 
-use super::{Db, Engine, SHARED, TAGS_OF_UPLOAD};
+use super::{Db, Engine, SHARED, TAGS_OF_UPLOAD, WHOLE_TABLES};
 use crate::store::{
     Applied, Change, Dispatch, Dispatched, Opened, OutboxDepth, Signals, Store, StoreError,
 };

@@ -108,18 +108,17 @@ async fn confirm(db: &mut Connection, queued: &[Queued]) -> Result<(), StoreErro
 
 /// Takes attempts that were dispatched and never reported on, or never reached the queue.
 async fn again(db: &mut Connection, dispatch: &Dispatch) -> Result<Vec<PersistFile>, StoreError> {
-    let taken = sqlx::query(
-        "UPDATE outbox SET dispatched_at = $1, queued = 0 WHERE upload_id IN (SELECT upload_id FROM outbox \
-         WHERE dispatched_at IS NOT NULL AND (dispatched_at <= $2 OR (dispatched_at <= $3 AND queued = 0)) \
-         ORDER BY dispatched_at LIMIT $4) RETURNING upload_id, attempt, due_at",
+    let lost = sqlx::query(
+        "SELECT upload_id, attempt, due_at FROM outbox \
+         WHERE dispatched_at IS NOT NULL AND (dispatched_at <= $1 OR (dispatched_at <= $2 AND queued = 0)) \
+         ORDER BY dispatched_at LIMIT $3",
     )
-    .bind(dispatch.now.as_microsecond())
     .bind(dispatch.lost_before.as_microsecond())
     .bind(dispatch.unqueued_before.as_microsecond())
     .bind(i64::from(dispatch.limit))
     .fetch_all(&mut *db)
     .await?;
-    begin(db, taken).await
+    begin(db, lost, dispatch.now).await
 }
 
 /// Takes attempts whose time has come.
@@ -131,20 +130,23 @@ async fn due(
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let taken = sqlx::query(
-        "UPDATE outbox SET dispatched_at = $1 WHERE upload_id IN (SELECT upload_id FROM outbox \
-         WHERE dispatched_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2) RETURNING upload_id, attempt, due_at",
+    let due = sqlx::query(
+        "SELECT upload_id, attempt, due_at FROM outbox WHERE dispatched_at IS NULL AND due_at <= $1 \
+         ORDER BY due_at LIMIT $2",
     )
     .bind(now.as_microsecond())
     .bind(limit)
     .fetch_all(&mut *db)
     .await?;
-    begin(db, taken).await
+    begin(db, due, now).await
 }
 
-/// Makes the uploads of attempts `storing`; what was due first comes first.
-async fn begin(db: &mut Connection, taken: Vec<Row>) -> Result<Vec<PersistFile>, StoreError> {
-    // An update returns its rows in whatever order it pleases.
+/// Notes that attempts are dispatched now, and makes their uploads `storing`; what was due first comes first.
+async fn begin(
+    db: &mut Connection,
+    taken: Vec<Row>,
+    now: Timestamp,
+) -> Result<Vec<PersistFile>, StoreError> {
     let mut attempts: Vec<(i64, u32, UploadId)> = Vec::with_capacity(taken.len());
     for row in &taken {
         attempts.push((
@@ -157,14 +159,17 @@ async fn begin(db: &mut Connection, taken: Vec<Row>) -> Result<Vec<PersistFile>,
         return Ok(Vec::new());
     }
     attempts.sort_unstable();
+    let ids = || attempts.iter().map(|(.., upload)| upload.to_string());
+    let mut sql = QueryBuilder::<Db>::new("UPDATE outbox SET queued = 0, dispatched_at = ");
+    sql.push_bind(now.as_microsecond());
+    sql.push(" WHERE upload_id IN ");
+    push_list(&mut sql, ids());
+    sql.build().execute(&mut *db).await?;
     let mut sql = QueryBuilder::<Db>::new(
         "UPDATE uploads SET status = 'storing', \
          attempts = (SELECT attempt FROM outbox WHERE outbox.upload_id = uploads.upload_id) WHERE upload_id IN ",
     );
-    push_list(
-        &mut sql,
-        attempts.iter().map(|(.., upload)| upload.to_string()),
-    );
+    push_list(&mut sql, ids());
     // Not in a form that an index of the files of this status could be used for: PostgreSQL would read all of it, rather than
     // find these.
     sql.push(" AND status || '' IN ('cached', 'retrying', 'storing') RETURNING *");

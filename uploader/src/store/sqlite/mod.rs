@@ -17,6 +17,9 @@ type Db = sqlx::Sqlite;
 
 const TAGS_OF_UPLOAD: &str = "json_each(uploads.tags)";
 
+/// Its planner needs no word for that.
+const WHOLE_TABLES: [&str; 2] = ["", ""];
+
 /// One process has the file.
 const SHARED: bool = false;
 
