@@ -8,7 +8,10 @@ use std::{
     collections::{HashMap, HashSet},
     io::IsTerminal,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Short enough for a terminal of 60 columns.
@@ -29,6 +32,8 @@ pub(super) enum Screen {
 pub(super) struct Lines {
     /// Files of which it was said that they have to wait.
     waiting: Mutex<HashSet<PathBuf>>,
+    /// Whether it was said that the connection is lost.
+    lost: AtomicBool,
 }
 
 pub(super) struct Bars {
@@ -165,10 +170,9 @@ impl Screen {
                 Some(format!("connection lost, trying again: {reason}"))
             }
         };
-        match (self, trouble) {
-            (Self::Bars(bars), trouble) => bars.trouble(trouble),
-            (Self::Lines(_), Some(trouble)) => remark(trouble),
-            (Self::Lines(_), None) => {}
+        match self {
+            Self::Bars(bars) => bars.trouble(trouble),
+            Self::Lines(lines) => lines.trouble(trouble, connection),
         }
     }
 
@@ -192,6 +196,18 @@ impl Screen {
 }
 
 impl Lines {
+    /// Says once that the connection is lost, and that it is there again; further attempts are no news.
+    fn trouble(&self, trouble: Option<String>, connection: &Connection) {
+        let was_lost = self.lost.swap(trouble.is_some(), Ordering::Relaxed);
+        match trouble {
+            Some(trouble) if !was_lost => remark(trouble),
+            None if was_lost && matches!(connection, Connection::Connected(_)) => {
+                remark("connected again");
+            }
+            _ => {}
+        }
+    }
+
     /// Says once of a file that it has to wait; other progress is no news.
     fn progress(&self, file: &ToSend, progress: &Progress) {
         let UploadState::Waiting(refusal) = &progress.state else {
