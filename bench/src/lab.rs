@@ -120,11 +120,7 @@ impl Lab {
     #[must_use]
     pub fn wants(&self, contender: &str) -> bool {
         let only = &self.options.only;
-        let contender = contender.to_lowercase();
-        only.is_empty()
-            || only
-                .iter()
-                .any(|part| contender.contains(&part.to_lowercase()))
+        only.is_empty() || only.iter().any(|part| is_called(contender, part))
     }
 
     /// That each name asked for is one of these.
@@ -133,8 +129,7 @@ impl Lab {
     /// When one is not.
     pub fn knows(&self, contenders: &[String]) -> Result<()> {
         for part in &self.options.only {
-            let is_it = |name: &String| name.to_lowercase().contains(&part.to_lowercase());
-            if !contenders.iter().any(is_it) {
+            if !contenders.iter().any(|name| is_called(name, part)) {
                 return Err(format!("no contender of these scenarios is called {part}").into());
             }
         }
@@ -163,6 +158,11 @@ impl Lab {
         self.bar.finish_and_clear();
         remove(&self.scratch);
     }
+}
+
+/// Whether this is a part of the contender's name, in whatever case.
+fn is_called(contender: &str, part: &str) -> bool {
+    contender.to_lowercase().contains(&part.to_lowercase())
 }
 
 /// A path that holds in other folders, too. What isn't there is told of by who needs it.

@@ -33,13 +33,21 @@ pub async fn run(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Result<ExitCode>
     })
 }
 
-/// The names of all contenders.
+/// The names of all contenders, the other build's too if there is one.
 fn names(lab: &Lab, scenarios: &[Box<dyn Scenario>]) -> Vec<String> {
     let contenders = scenarios
         .iter()
         .flat_map(|scenario| scenario.contenders(lab));
-    contenders.map(|contender| contender.name()).collect()
+    let names = contenders.map(|contender| contender.name());
+    let mut names: Vec<String> = names.collect();
+    if lab.options.beside.is_some() {
+        names.push(OTHER_BUILD.to_owned());
+    }
+    names
 }
+
+/// What the name of the build beside ends with.
+const OTHER_BUILD: &str = "other build";
 
 struct Entry<'l> {
     lab: &'l Lab,
@@ -58,7 +66,7 @@ async fn measure(lab: &Lab, beside: Option<&Lab>, scenario: &dyn Scenario) -> Op
     if let Some(lab) = beside {
         for contender in scenario.contenders(lab) {
             if contender.part() == Part::Subject {
-                let name = format!("{}, other build", contender.name());
+                let name = format!("{}, {OTHER_BUILD}", contender.name());
                 let row = Row::new(name, Part::Beside);
                 let mut entry = prepare(lab, scenario, contender, row).await;
                 if let Some(entry) = &mut entry {
